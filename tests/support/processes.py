@@ -129,8 +129,8 @@ class Processes:
         )
         os.close(reader)
 
-    def spawn(self, name, argv, user=None, env=None, stdin=subprocess.DEVNULL, stdout=None):
-        """Starts `argv` as the part `name`; output goes to log/NAME.log (stdout to the file `stdout`, if given)."""
+    def spawn(self, name, argv, user=None, env=None, stdin=subprocess.DEVNULL, stdout=None, cwd=None):
+        """Starts `argv` as the part `name`; output goes to log/NAME.log (stdout to the file object `stdout`, if given)."""
         self.log_dir.mkdir(exist_ok=True)
         as_user = {"user": user, "group": user, "extra_groups": []} if user else {}
         with open(self.log_dir / f"{name}.log", "ab") as log:
@@ -139,7 +139,7 @@ class Processes:
                 stdin=stdin,
                 stdout=stdout or log,
                 stderr=log,
-                cwd=self.directory,
+                cwd=cwd or self.directory,
                 env={**os.environ, "LOCKSTEP_STACK": str(self.directory), **(env or {})},
                 start_new_session=True,
                 **as_user,
@@ -159,6 +159,10 @@ class Processes:
 
     def _living(self, names):
         return _tree([self.parts[name]["pid"] for name in names if self.alive(name)])
+
+    def exit_code(self, name):
+        """Of a part started here: its exit code, or None while it runs (negative: the signal that ended it)."""
+        return self._children[name].poll()
 
     def send(self, names, number):
         """Sends a signal to the parts and all their children, as near to the same moment as can be."""

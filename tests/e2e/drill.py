@@ -1,0 +1,339 @@
+#!/usr/bin/python3
+"""The drill: a real primary site is lost without warning, the standby goes on, and an independent judge looks.
+
+Each round: a fresh stack (two Kafka sites, MirrorMaker 2, synchronous PostgreSQL pair). Two producers read instruction
+tables of the replicated database while the business writes to them, one reads a file that both sites have. One gate
+sends to a file, one to a table. At a random moment SIGKILL hits every primary part at once: broker, mirror, database,
+producers, gates. Then the runbook as a program, consumers and producers at the standby under their old names, new
+instructions in the new epoch, and the judge: every instruction exactly once outside, in the ledger's order.
+
+--break gate|gap|fence sabotages one part to show that the judge sees it; such a drill must fail.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "support")]
+import business  # noqa: E402
+import checker  # noqa: E402
+import evidence  # noqa: E402
+import parts  # noqa: E402
+from processes import NotReady, wait_for  # noqa: E402
+from stack import Stack  # noqa: E402
+
+BIN = Path(os.environ.get("LOCKSTEP_BIN") or parts.SOURCE / "build" / "dev" / "bin")
+TOPIC = "orders"
+PRODUCERS = (*business.TABLES, business.FILE_PRODUCER)
+GATES = ("to_file", "to_table")
+OUTSIDE_TABLE = "public.sent"
+# name: (MirrorMaker 2's policy, order of the re-injection)
+POLICIES = {
+    "identity": ("identity", "ledger"),
+    "default": ("default", "ledger"),
+    "none-ledger-order": ("none", "ledger"),
+    "none-unordered": ("none", "none"),
+}
+MIX = ("identity", "default", "identity", "none-ledger-order", "none-unordered")
+BREAKS = ("gate", "gap", "fence")
+
+
+class DrillFailed(Exception):
+    """A program did not do what its contract says."""
+
+
+class Round:
+    """One loss of a site. `tell` is called with what happens, as it happens."""
+
+    def __init__(self, seed, policy, records, sabotage=None, tell=print):
+        self.rng = random.Random(seed)
+        self.policy, (self.mirror, self.order) = policy, POLICIES[policy]
+        self.records, self.sabotage, self.tell = records, sabotage, tell
+        self.facts = {}
+        self.writers = []
+
+    def run(self, keep_log=None):
+        """Returns the judge's findings."""
+        with Stack(policy=self.mirror, topics={TOPIC: 1}, mirror=TOPIC, keep_log=keep_log) as self.stack:
+            self.processes = self.stack.processes
+            self.outside_file = self.stack.directory / "outside.jsonl"
+            self.site = {site: self.stack.directory / f"site_{site}" for site in "ps"}
+            for directory in self.site.values():
+                directory.mkdir()
+            self.before()
+            self.catastrophe()
+            self.failover()
+            self.after()
+            return self.judge()
+
+    # --- the primary's last seconds -------------------------------------------------------------------------------
+
+    def before(self):
+        self.call("ledger", ["lockstep-ledger", "init", "--ledger", self.stack.ledger])
+        self.stack.sql("pg_p", business.SCHEMA)
+        # 2/5 of the instructions per table, 1/5 in the file; a third of the file comes in the new epoch.
+        self.per_table, self.in_file = self.records * 2 // 5, self.records // 5
+        for directory in self.site.values():
+            business.append_to_file(directory / business.FILE_NAME, "p", self.in_file * 2 // 3)
+        for gate in GATES:
+            self.start_gate("p", gate, "gate")
+        for producer in PRODUCERS:
+            self.start_producer("p", producer)
+        # An operator cannot recover a group that no gate ever opened; from here on any moment will do.
+        self.wait("both gates open", lambda: self.stack.sql("pg_p", "select count(*) from lockstep.cursor") == "2")
+        seconds = max(1.0, self.records / 50_000)
+        self.write("p", seconds, {producer: self.per_table for producer in business.TABLES})
+        self.moment = self.rng.uniform(0.0, 1.3) * seconds
+
+    def write(self, site, seconds, rows):
+        for producer, count in rows.items():
+            for connection, share in enumerate((count // 3, count - count // 3)):
+                label = f"{site}{connection}"
+                self.writers.append(
+                    business.TableWriter(
+                        self.processes, producer, label, self.stack.conninfo(f"pg_{site}"), share, seconds, self.rng
+                    )
+                )
+
+    def catastrophe(self):
+        time.sleep(self.moment)  # the random moment itself, not a wait for anything
+        self.killed_at = time.monotonic()
+        mortal = ["kafka_p", "mm2", "pg_p", *(f"producer_{name}_p" for name in PRODUCERS), *(f"gate_{gate}_p" for gate in GATES)]
+        for name in mortal:
+            if name in self.processes.parts and not self.processes.alive(name):
+                raise DrillFailed(f"{name} had ended before the site was lost:\n{self.processes.log_tail(name)}")
+        self.processes.kill([name for name in mortal if name in self.processes.parts])
+        self.wait("writers see the loss", lambda: all(writer.ended() for writer in self.writers))
+        self.acknowledged = {name: [] for name in business.TABLES}
+        for writer in self.writers:
+            self.acknowledged[writer.producer] += writer.acknowledged()
+        told = sum(map(len, self.acknowledged.values()))
+        self.facts["killed_after_seconds"] = round(self.moment, 3)
+        self.tell(f"site p killed {self.moment:.2f} s into the load; {told} rows were acknowledged as committed")
+
+    # --- the standby takes over -----------------------------------------------------------------------------------
+
+    def failover(self):
+        promote = "pg_promote"
+        if self.sabotage == "gap":
+            promote = self.sabotage_payloads()
+        argv = ["lockstep-mirror-reconcile", "failover", "--topic", TOPIC, "--brokers", self.stack.brokers["s"]]
+        argv += ["--ledger", self.stack.conninfo("pg_s"), "--promote-with", promote, "--order", self.order]
+        argv += ["--execute", "--yes", "--format", "json"]
+        if self.sabotage == "gap":
+            argv += ["--allow-data-loss"]
+        outcome = self.call("failover", argv, cwd=self.site["s"])
+        for fact in ("gap_records", "reinjected", "unfilled"):
+            self.facts[fact] = outcome[fact]
+        self.facts["in_doubt"] = len(outcome["in_doubt"])
+        self.facts["failover_seconds"] = outcome["seconds"]
+        self.tell(
+            f"failover in {outcome['seconds']:.2f} s: gap {outcome['gap_records']}, re-injected {outcome['reinjected']}, "
+            f"in doubt {self.facts['in_doubt']}, epoch {outcome['epoch']}"
+        )
+
+    def after(self):
+        size = self.outside_file.stat().st_size
+        for gate in GATES:
+            self.start_gate("s", gate, "recover")
+        for producer in PRODUCERS:
+            self.start_producer("s", producer)
+        missing = {}
+        for producer, table in business.TABLES.items():
+            missing[producer] = self.per_table - int(self.stack.sql("pg_s", f"select count(*) from {table}")) + self.rng.randint(1, 500)
+        self.write("s", 1.0, missing)
+        business.append_to_file(self.site["s"] / business.FILE_NAME, "s", self.in_file - self.in_file * 2 // 3)
+        self.wait("a new effect", lambda: self.outside_file.stat().st_size > size, pause=0.02)
+        self.facts["rto_seconds"] = round(time.monotonic() - self.killed_at, 2)
+        self.tell(f"first new effect {self.facts['rto_seconds']} s after the kill")
+        self.wait("writers done", lambda: all(writer.ended() for writer in self.writers))
+        for writer in self.writers:
+            if writer.name[-2] == "s":
+                self.acknowledged[writer.producer] += writer.acknowledged()
+        if self.sabotage == "fence":
+            self.sabotage_fence()
+        # Stop what follows, in the middle of it, and let a second run of each bring everything to its end.
+        for producer in PRODUCERS:
+            self.stop(f"producer_{producer}_s")
+            self.run_producer_to_end(producer)
+        for gate in GATES:
+            self.stop(f"gate_{gate}_s")
+            self.call(f"{gate}_end", self.gate_argv("s", gate, "recover") + ["--until-end"], cwd=self.site["s"])
+
+    # --- the judge ------------------------------------------------------------------------------------------------
+
+    def judge(self):
+        primary = self.stack.conninfo("pg_s")
+        sources = business.source_rows(primary, self.site["s"])
+        ledger = evidence.ledger_entries(primary, TOPIC)
+        self.facts["records"] = sum(map(len, sources.values()))
+        found = checker.check_acknowledged(self.acknowledged, sources)
+        found += checker.check_ledger(ledger, sources)
+        outside = {
+            "to_file": evidence.file_effects(self.outside_file),
+            "to_table": evidence.table_effects(primary, OUTSIDE_TABLE, sources),
+        }
+        for gate, effects in outside.items():
+            one = checker.check_outside(effects, ledger, sources)
+            self.tell(f"{gate}: {len(effects)} effects: {one}")
+            found += one
+        own = evidence.log_records(self.stack.brokers["s"], TOPIC)
+        mirrored = self.stack.mirror_topic(TOPIC)
+        before = evidence.log_records(self.stack.brokers["s"], mirrored) if mirrored != TOPIC else []
+        found += checker.check_log(before + own, ledger)
+        found += checker.check_truth(own, ledger, epoch=2)
+        return found
+
+    # --- sabotage: each breaks one promise on purpose ---------------------------------------------------------------
+
+    def sabotage_payloads(self):
+        """The gap cannot be filled: the newest instructions vanish from their source, and the operator accepts the loss."""
+        self.stack.promote()
+        for table in business.TABLES.values():
+            self.stack.sql("pg_s", f"delete from {table} where id > (select max(id) from {table}) - 2000")
+        return "none"
+
+    def sabotage_fence(self):
+        """What a fence is for: a run of the old tenure comes into the frozen epoch after the failover."""
+        self.stack.sql(
+            "pg_s",
+            "insert into lockstep.run select (json_populate_record(r, json_build_object('first_seq', r.last_seq + 1000000, "
+            "'last_seq', r.last_seq + 1000000, 'offsets', '{[900000000,900000001)}'))).* from lockstep.run r "
+            "where epoch = 1 order by first_seq desc limit 1",
+        )
+
+    # --- the programs, exactly as the manual has them ----------------------------------------------------------------
+
+    def ledger_of(self, site):
+        return self.stack.ledger if site == "p" else self.stack.conninfo("pg_s")
+
+    def producer_argv(self, site, producer):
+        argv = [BIN / "lockstep-producer", "--name", producer, "--topic", TOPIC, "--brokers", self.stack.brokers[site]]
+        return argv + ["--ledger", self.ledger_of(site), "--source", business.source_spec(producer), "--format", "json"]
+
+    def start_producer(self, site, producer):
+        self.processes.spawn(f"producer_{producer}_{site}", self.producer_argv(site, producer), cwd=self.site[site])
+
+    def run_producer_to_end(self, producer):
+        self.call(f"producer_{producer}_end", self.producer_argv("s", producer) + ["--until-end"], cwd=self.site["s"])
+
+    def gate_argv(self, site, gate, mode):
+        sink = f"jsonl:{self.outside_file}" if gate == "to_file" else f"table:{OUTSIDE_TABLE}"
+        if self.sabotage == "gate" and gate == "to_file" and mode == "recover":
+            # An outside that cannot be asked, and a cursor thrown away: everything leaves again.
+            argv = ["sh", "-c", 'exec "$0" "$@" >>"$OUTSIDE"', BIN / "lockstep-reorder", "--from", "start"]
+            sink = "jsonl:-"
+        else:
+            argv = [BIN / "lockstep-reorder"]
+        argv += ["--mode", mode, "--group", gate, "--topic", TOPIC, "--brokers", self.stack.brokers[site]]
+        return argv + ["--ledger", self.ledger_of(site), "--sink", sink, "--format", "json"]
+
+    def start_gate(self, site, gate, mode):
+        self.processes.spawn(f"gate_{gate}_{site}", self.gate_argv(site, gate, mode), cwd=self.site[site], env=self.env())
+
+    def env(self):
+        return {"OUTSIDE": str(self.outside_file)}
+
+    def stop(self, part):
+        """SIGTERM to a follower; it drains and answers 0, or 130 when it had work left."""
+        code = self.processes.stop(part)
+        if code not in (0, 130):
+            raise DrillFailed(f"{part}: exit {code} after SIGTERM:\n{self.processes.log_tail(part)}")
+
+    def call(self, name, argv, cwd=None):
+        """Runs a program to its end and returns the JSON object that is the last line of its standard output."""
+        if isinstance(argv[0], str) and argv[0].startswith("lockstep-"):
+            argv = [BIN / argv[0], *argv[1:]]
+        output = self.stack.directory / f"{name}.stdout"
+        with open(output, "w") as stdout:
+            self.processes.spawn(name, argv, stdout=stdout, cwd=cwd, env=self.env())
+        self.wait(f"{name} to end", lambda: self.processes.exit_code(name) is not None, seconds=300)
+        code = self.processes.exit_code(name)
+        lines = output.read_text().strip().splitlines()
+        if code != 0:
+            raise DrillFailed(f"{name}: exit {code}\n{self.processes.log_tail(name)}\n" + "\n".join(lines[-3:]))
+        try:
+            return json.loads(lines[-1]) if lines else {}
+        except ValueError:
+            return {}
+
+    def wait(self, what, condition, seconds=120, pause=0.05):
+        def watched():
+            for name in self.processes.parts:
+                following = name.startswith(("producer_", "gate_")) and not name.endswith("_end")
+                if following and self.processes.exit_code(name) not in (None, 0, -signal.SIGKILL, 130):
+                    raise DrillFailed(f"while waiting for {what}: {name} ended with {self.processes.exit_code(name)}:\n{self.processes.log_tail(name)}")
+            return condition()
+
+        return wait_for(what, watched, seconds, pause)
+
+
+def commit_id():
+    git = ["git", "-C", str(parts.SOURCE)]
+    commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True).stdout.strip()
+    dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True).stdout.strip()
+    return commit + ("+changes" if dirty else "")
+
+
+def drill(options):
+    failed = 0
+    journal = parts.cache_dir() / "drill-journal.jsonl"
+    policies = MIX if options.policy == "mix" else (options.policy,)
+    for number in range(options.rounds):
+        seed, policy = options.seed + number, policies[(options.seed + number) % len(policies)]
+        print(f"round {number + 1}/{options.rounds}: seed {seed}, {policy}, {options.records} records")
+        begin = time.monotonic()
+        one = Round(seed, policy, options.records, options.sabotage, tell=lambda text: print(f"  {text}", flush=True))
+        keep = parts.cache_dir() / "drill-failed" / f"{policy}-{seed}"
+        shutil.rmtree(keep, ignore_errors=True)
+        try:
+            found = one.run(keep)
+            verdict = dict(found.count)
+        except (DrillFailed, NotReady, RuntimeError) as error:
+            found, verdict = str(error), {"failed": 1}
+        entry = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "commit": commit_id(), "seed": seed, "policy": policy,
+            "break": options.sabotage, "ok": not verdict, "findings": verdict, **one.facts, "seconds": round(time.monotonic() - begin, 1),
+        }  # fmt: skip
+        with open(journal, "a") as file:
+            file.write(json.dumps(entry) + "\n")
+        if verdict:
+            failed += 1
+            print(f"  FAILED: {found}\n  logs: {keep}\n  again: ./dev drill --rounds 1 --seed {seed} --policy {policy} --records {options.records}")
+        else:
+            shutil.rmtree(keep, ignore_errors=True)
+            print(f"  ok in {entry['seconds']} s: {found}")
+    history = [json.loads(line) for line in journal.read_text().splitlines()]
+    good = [entry for entry in history if entry["ok"] and not entry["break"]]
+    bad = [entry for entry in history if not entry["ok"] and not entry["break"]]
+    print(f"{options.rounds - failed} rounds ok, {failed} failed; on this machine so far {len(good)} ok, {len(bad)} failed ({journal})")
+    return 1 if failed else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./dev drill", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=1, help="rounds, with seeds SEED, SEED+1, … (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=None, help="first seed; fixes the moment of the kill and all sizes (default: random)")
+    parser.add_argument("--policy", choices=("mix", *POLICIES), default="mix", help="the mirror and the order of re-injection (default: all in turn)")
+    parser.add_argument("--records", type=int, default=200_000, help="instructions a round (default %(default)s)")
+    parser.add_argument("--break", dest="sabotage", choices=BREAKS, help="break one part on purpose; the drill must then fail (exit 1)")
+    options = parser.parse_args()
+    if options.seed is None:
+        options.seed = random.randrange(1_000_000)
+    sys.stdout.reconfigure(line_buffering=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        return drill(options)
+    return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
