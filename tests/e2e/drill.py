@@ -13,10 +13,8 @@ instructions in the new epoch, and the judge: every instruction exactly once out
 import argparse
 import contextlib
 import json
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -28,10 +26,10 @@ import business  # noqa: E402
 import checker  # noqa: E402
 import evidence  # noqa: E402
 import parts  # noqa: E402
-from processes import NotReady, wait_for  # noqa: E402
+from processes import NotReady  # noqa: E402
+from programs import BIN, ProgramFailed, Programs  # noqa: E402
 from stack import Stack  # noqa: E402
 
-BIN = Path(os.environ.get("LOCKSTEP_BIN") or parts.SOURCE / "build" / "dev" / "bin")
 TOPIC = "orders"
 PRODUCERS = (*business.TABLES, business.FILE_PRODUCER)
 GATES = ("to_file", "to_table")
@@ -47,10 +45,6 @@ MIX = ("identity", "default", "identity", "none-ledger-order", "none-unordered")
 BREAKS = ("gate", "gap", "fence")
 
 
-class DrillFailed(Exception):
-    """A program did not do what its contract says."""
-
-
 class Round:
     """One loss of a site. `tell` is called with what happens, as it happens."""
 
@@ -64,7 +58,7 @@ class Round:
     def run(self, keep_log=None):
         """Returns the judge's findings."""
         with Stack(policy=self.mirror, topics={TOPIC: 1}, mirror=TOPIC, keep_log=keep_log) as self.stack:
-            self.processes = self.stack.processes
+            self.programs = Programs(self.stack)
             self.outside_file = self.stack.directory / "outside.jsonl"
             self.site = {site: self.stack.directory / f"site_{site}" for site in "ps"}
             for directory in self.site.values():
@@ -78,7 +72,7 @@ class Round:
     # --- the primary's last seconds -------------------------------------------------------------------------------
 
     def before(self):
-        self.call("ledger", ["lockstep-ledger", "init", "--ledger", self.stack.ledger])
+        self.programs.call("ledger", ["lockstep-ledger", "init", "--ledger", self.stack.ledger])
         self.stack.sql("pg_p", business.SCHEMA)
         # 2/5 of the instructions per table, 1/5 in the file; a third of the file comes in the new epoch.
         self.per_table, self.in_file = self.records * 2 // 5, self.records // 5
@@ -89,7 +83,7 @@ class Round:
         for producer in PRODUCERS:
             self.start_producer("p", producer)
         # An operator cannot recover a group that no gate ever opened; from here on any moment will do.
-        self.wait("both gates open", lambda: self.stack.sql("pg_p", "select count(*) from lockstep.cursor") == "2")
+        self.programs.wait("both gates open", lambda: self.stack.sql("pg_p", "select count(*) from lockstep.cursor") == "2")
         seconds = max(1.0, self.records / 50_000)
         self.write("p", seconds, {producer: self.per_table for producer in business.TABLES})
         self.moment = self.rng.uniform(0.0, 1.3) * seconds
@@ -100,19 +94,18 @@ class Round:
                 label = f"{site}{connection}"
                 self.writers.append(
                     business.TableWriter(
-                        self.processes, producer, label, self.stack.conninfo(f"pg_{site}"), share, seconds, self.rng
+                        self.stack.processes, producer, label, self.stack.conninfo(f"pg_{site}"), share, seconds, self.rng
                     )
                 )
 
     def catastrophe(self):
         time.sleep(self.moment)  # the random moment itself, not a wait for anything
         self.killed_at = time.monotonic()
-        mortal = ["kafka_p", "mm2", "pg_p", *(f"producer_{name}_p" for name in PRODUCERS), *(f"gate_{gate}_p" for gate in GATES)]
-        for name in mortal:
-            if name in self.processes.parts and not self.processes.alive(name):
-                raise DrillFailed(f"{name} had ended before the site was lost:\n{self.processes.log_tail(name)}")
-        self.processes.kill([name for name in mortal if name in self.processes.parts])
-        self.wait("writers see the loss", lambda: all(writer.ended() for writer in self.writers))
+        self.programs.check_followers()
+        followers = [*(f"producer_{name}_p" for name in PRODUCERS), *(f"gate_{gate}_p" for gate in GATES)]
+        self.programs.forget(followers)
+        self.stack.kill_site("p", and_also=followers)
+        self.programs.wait("writers see the loss", lambda: all(writer.ended() for writer in self.writers))
         self.acknowledged = {name: [] for name in business.TABLES}
         for writer in self.writers:
             self.acknowledged[writer.producer] += writer.acknowledged()
@@ -131,7 +124,7 @@ class Round:
         argv += ["--execute", "--yes", "--format", "json"]
         if self.sabotage == "gap":
             argv += ["--allow-data-loss"]
-        outcome = self.call("failover", argv, cwd=self.site["s"])
+        outcome = self.programs.call("failover", argv, cwd=self.site["s"]).summary
         for fact in ("gap_records", "reinjected", "unfilled"):
             self.facts[fact] = outcome[fact]
         self.facts["in_doubt"] = len(outcome["in_doubt"])
@@ -152,10 +145,10 @@ class Round:
             missing[producer] = self.per_table - int(self.stack.sql("pg_s", f"select count(*) from {table}")) + self.rng.randint(1, 500)
         self.write("s", 1.0, missing)
         business.append_to_file(self.site["s"] / business.FILE_NAME, "s", self.in_file - self.in_file * 2 // 3)
-        self.wait("a new effect", lambda: self.outside_file.stat().st_size > size, pause=0.02)
+        self.programs.wait("a new effect", lambda: self.outside_file.stat().st_size > size, pause=0.02)
         self.facts["rto_seconds"] = round(time.monotonic() - self.killed_at, 2)
         self.tell(f"first new effect {self.facts['rto_seconds']} s after the kill")
-        self.wait("writers done", lambda: all(writer.ended() for writer in self.writers))
+        self.programs.wait("writers done", lambda: all(writer.ended() for writer in self.writers))
         for writer in self.writers:
             if writer.name[-2] == "s":
                 self.acknowledged[writer.producer] += writer.acknowledged()
@@ -163,11 +156,11 @@ class Round:
             self.sabotage_fence()
         # Stop what follows, in the middle of it, and let a second run of each bring everything to its end.
         for producer in PRODUCERS:
-            self.stop(f"producer_{producer}_s")
-            self.run_producer_to_end(producer)
+            self.programs.stop(f"producer_{producer}_s")
+            self.programs.call(f"producer_{producer}_end", self.producer_argv("s", producer) + ["--until-end"], cwd=self.site["s"])
         for gate in GATES:
-            self.stop(f"gate_{gate}_s")
-            self.call(f"{gate}_end", self.gate_argv("s", gate, "recover") + ["--until-end"], cwd=self.site["s"])
+            self.programs.stop(f"gate_{gate}_s")
+            self.programs.call(f"{gate}_end", self.gate_argv("s", gate, "recover") + ["--until-end"], cwd=self.site["s"])
 
     # --- the judge ------------------------------------------------------------------------------------------------
 
@@ -217,64 +210,24 @@ class Round:
         return self.stack.ledger if site == "p" else self.stack.conninfo("pg_s")
 
     def producer_argv(self, site, producer):
-        argv = [BIN / "lockstep-producer", "--name", producer, "--topic", TOPIC, "--brokers", self.stack.brokers[site]]
+        argv = ["lockstep-producer", "--name", producer, "--topic", TOPIC, "--brokers", self.stack.brokers[site]]
         return argv + ["--ledger", self.ledger_of(site), "--source", business.source_spec(producer), "--format", "json"]
-
-    def start_producer(self, site, producer):
-        self.processes.spawn(f"producer_{producer}_{site}", self.producer_argv(site, producer), cwd=self.site[site])
-
-    def run_producer_to_end(self, producer):
-        self.call(f"producer_{producer}_end", self.producer_argv("s", producer) + ["--until-end"], cwd=self.site["s"])
 
     def gate_argv(self, site, gate, mode):
         sink = f"jsonl:{self.outside_file}" if gate == "to_file" else f"table:{OUTSIDE_TABLE}"
+        argv = ["lockstep-reorder"]
         if self.sabotage == "gate" and gate == "to_file" and mode == "recover":
             # An outside that cannot be asked, and a cursor thrown away: everything leaves again.
-            argv = ["sh", "-c", 'exec "$0" "$@" >>"$OUTSIDE"', BIN / "lockstep-reorder", "--from", "start"]
+            argv = ["sh", "-c", f'exec "$0" "$@" >>{self.outside_file}', BIN / "lockstep-reorder", "--from", "start"]
             sink = "jsonl:-"
-        else:
-            argv = [BIN / "lockstep-reorder"]
         argv += ["--mode", mode, "--group", gate, "--topic", TOPIC, "--brokers", self.stack.brokers[site]]
         return argv + ["--ledger", self.ledger_of(site), "--sink", sink, "--format", "json"]
 
+    def start_producer(self, site, producer):
+        self.programs.follow(f"producer_{producer}_{site}", self.producer_argv(site, producer), cwd=self.site[site])
+
     def start_gate(self, site, gate, mode):
-        self.processes.spawn(f"gate_{gate}_{site}", self.gate_argv(site, gate, mode), cwd=self.site[site], env=self.env())
-
-    def env(self):
-        return {"OUTSIDE": str(self.outside_file)}
-
-    def stop(self, part):
-        """SIGTERM to a follower; it drains and answers 0, or 130 when it had work left."""
-        code = self.processes.stop(part)
-        if code not in (0, 130):
-            raise DrillFailed(f"{part}: exit {code} after SIGTERM:\n{self.processes.log_tail(part)}")
-
-    def call(self, name, argv, cwd=None):
-        """Runs a program to its end and returns the JSON object that is the last line of its standard output."""
-        if isinstance(argv[0], str) and argv[0].startswith("lockstep-"):
-            argv = [BIN / argv[0], *argv[1:]]
-        output = self.stack.directory / f"{name}.stdout"
-        with open(output, "w") as stdout:
-            self.processes.spawn(name, argv, stdout=stdout, cwd=cwd, env=self.env())
-        self.wait(f"{name} to end", lambda: self.processes.exit_code(name) is not None, seconds=300)
-        code = self.processes.exit_code(name)
-        lines = output.read_text().strip().splitlines()
-        if code != 0:
-            raise DrillFailed(f"{name}: exit {code}\n{self.processes.log_tail(name)}\n" + "\n".join(lines[-3:]))
-        try:
-            return json.loads(lines[-1]) if lines else {}
-        except ValueError:
-            return {}
-
-    def wait(self, what, condition, seconds=120, pause=0.05):
-        def watched():
-            for name in self.processes.parts:
-                following = name.startswith(("producer_", "gate_")) and not name.endswith("_end")
-                if following and self.processes.exit_code(name) not in (None, 0, -signal.SIGKILL, 130):
-                    raise DrillFailed(f"while waiting for {what}: {name} ended with {self.processes.exit_code(name)}:\n{self.processes.log_tail(name)}")
-            return condition()
-
-        return wait_for(what, watched, seconds, pause)
+        self.programs.follow(f"gate_{gate}_{site}", self.gate_argv(site, gate, mode), cwd=self.site[site])
 
 
 def commit_id():
@@ -298,7 +251,7 @@ def drill(options):
         try:
             found = one.run(keep)
             verdict = dict(found.count)
-        except (DrillFailed, NotReady, RuntimeError) as error:
+        except (ProgramFailed, NotReady, RuntimeError) as error:
             found, verdict = str(error), {"failed": 1}
         entry = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "commit": commit_id(), "seed": seed, "policy": policy,
