@@ -17,23 +17,24 @@ using AdminOptions = CHandle<rd_kafka_AdminOptions_t, rd_kafka_AdminOptions_dest
 
 int Milliseconds(KafkaAdmin::Timeout timeout) { return static_cast<int>(timeout.count()); }
 
-// The cluster's topics; or `topic` alone, whether it exists or not.
-absl::StatusOr<Metadata> Ask(rd_kafka_t* handle, const std::string* topic,
-                             KafkaAdmin::Timeout timeout) {
-  KafkaTopicHandle one;
-  if (topic != nullptr) {
-    one.reset(rd_kafka_topic_new(handle, topic->c_str(), nullptr));
-    if (one == nullptr) return KafkaStatus(rd_kafka_last_error(), "topic \"" + *topic + "\"");
-  }
+// The whole cluster. Never one topic by name: a producer's handle would let the broker create it.
+absl::StatusOr<Metadata> Ask(rd_kafka_t* handle, KafkaAdmin::Timeout timeout) {
   const rd_kafka_metadata_t* raw = nullptr;
   const rd_kafka_resp_err_t error =
-      rd_kafka_metadata(handle, topic == nullptr ? 1 : 0, one.get(), &raw, Milliseconds(timeout));
+      rd_kafka_metadata(handle, 1, nullptr, &raw, Milliseconds(timeout));
   if (error == RD_KAFKA_RESP_ERR__TIMED_OUT || error == RD_KAFKA_RESP_ERR__TRANSPORT) {
     return absl::UnavailableError("no broker answered a request for metadata in " +
                                   std::to_string(timeout.count()) + " ms; is --brokers right?");
   }
   LOCKSTEP_RETURN_IF_ERROR(KafkaStatus(error, "metadata"));
   return Metadata(raw);
+}
+
+const rd_kafka_metadata_topic_t* Find(const Metadata& metadata, const std::string& topic) {
+  for (int i = 0; i < metadata->topic_cnt; ++i) {
+    if (metadata->topics[i].topic == topic) return &metadata->topics[i];
+  }
+  return nullptr;
 }
 
 TopicInfo InfoOf(const rd_kafka_metadata_topic_t& topic) {
@@ -73,11 +74,10 @@ absl::Status TopicResults(const rd_kafka_topic_result_t** results, size_t count,
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<KafkaAdmin>> KafkaAdmin::Open(const KafkaConfig& config) {
-  const std::array<RoleSetting, 1> settings = {{{"allow.auto.create.topics", "false", true}}};
-  LOCKSTEP_ASSIGN_OR_RETURN(KafkaConf conf, BuildKafkaConf(config, settings));
+  LOCKSTEP_ASSIGN_OR_RETURN(KafkaConf conf, BuildKafkaConf(config, {}));
   std::array<char, 512> error{};
-  // A consumer handle: unlike a producer's it never lets a broker create the topic it asks about.
-  KafkaHandle handle(rd_kafka_new(RD_KAFKA_CONSUMER, conf.get(), error.data(), error.size()));
+  // A producer's handle, although it produces nothing: a consumer's takes a second to destroy.
+  KafkaHandle handle(rd_kafka_new(RD_KAFKA_PRODUCER, conf.get(), error.data(), error.size()));
   if (handle == nullptr) {
     return absl::InvalidArgumentError(std::string("cannot make a Kafka client: ") + error.data());
   }
@@ -97,7 +97,7 @@ absl::StatusOr<std::string> KafkaAdmin::ClusterId(Timeout timeout) {
 }
 
 absl::StatusOr<std::vector<TopicInfo>> KafkaAdmin::ListTopics(Timeout timeout) {
-  LOCKSTEP_ASSIGN_OR_RETURN(const Metadata metadata, Ask(handle_.get(), nullptr, timeout));
+  LOCKSTEP_ASSIGN_OR_RETURN(const Metadata metadata, Ask(handle_.get(), timeout));
   std::vector<TopicInfo> topics;
   for (int i = 0; i < metadata->topic_cnt; ++i) {
     const rd_kafka_metadata_topic_t& topic = metadata->topics[i];
@@ -109,13 +109,15 @@ absl::StatusOr<std::vector<TopicInfo>> KafkaAdmin::ListTopics(Timeout timeout) {
 }
 
 absl::StatusOr<TopicInfo> KafkaAdmin::DescribeTopic(const std::string& topic, Timeout timeout) {
-  LOCKSTEP_ASSIGN_OR_RETURN(const Metadata metadata, Ask(handle_.get(), &topic, timeout));
-  for (int i = 0; i < metadata->topic_cnt; ++i) {
-    if (metadata->topics[i].topic != topic) continue;
-    LOCKSTEP_RETURN_IF_ERROR(KafkaStatus(metadata->topics[i].err, "topic \"" + topic + "\""));
-    return InfoOf(metadata->topics[i]);
+  LOCKSTEP_ASSIGN_OR_RETURN(const Metadata metadata, Ask(handle_.get(), timeout));
+  const rd_kafka_metadata_topic_t* found = Find(metadata, topic);
+  if (found == nullptr) {
+    return absl::NotFoundError("topic \"" + topic +
+                               "\": the cluster has none of this name, or it "
+                               "is not permitted to see it");
   }
-  return absl::NotFoundError("topic \"" + topic + "\": the cluster does not name it");
+  LOCKSTEP_RETURN_IF_ERROR(KafkaStatus(found->err, "topic \"" + topic + "\""));
+  return InfoOf(*found);
 }
 
 absl::StatusOr<KafkaSettings> KafkaAdmin::Describe(rd_kafka_ResourceType_t type,
@@ -156,7 +158,7 @@ absl::StatusOr<KafkaSettings> KafkaAdmin::TopicSettings(const std::string& topic
 }
 
 absl::StatusOr<KafkaSettings> KafkaAdmin::BrokerSettings(Timeout timeout) {
-  LOCKSTEP_ASSIGN_OR_RETURN(const Metadata metadata, Ask(handle_.get(), nullptr, timeout));
+  LOCKSTEP_ASSIGN_OR_RETURN(const Metadata metadata, Ask(handle_.get(), timeout));
   if (metadata->broker_cnt == 0) return absl::UnavailableError("the cluster names no broker");
   int32_t id = metadata->brokers[0].id;
   for (int i = 1; i < metadata->broker_cnt; ++i) id = std::min(id, metadata->brokers[i].id);
@@ -187,15 +189,13 @@ absl::Status KafkaAdmin::CreateTopic(const NewTopic& topic, Timeout timeout) {
   LOCKSTEP_RETURN_IF_ERROR(TopicResults(results, count, what));
   while (true) {
     const auto left = std::chrono::duration_cast<Timeout>(deadline - Clock::now());
-    const auto metadata = Ask(handle_.get(), &topic.name, std::max(left, Timeout(100)));
-    if (metadata.ok() && (*metadata)->topic_cnt == 1) {
-      const rd_kafka_metadata_topic_t& seen = (*metadata)->topics[0];
-      const bool led = std::all_of(seen.partitions, seen.partitions + seen.partition_cnt,
-                                   [](const auto& partition) { return partition.leader >= 0; });
-      if (seen.err == RD_KAFKA_RESP_ERR_NO_ERROR && led &&
-          seen.partition_cnt == topic.partition_count) {
-        return absl::OkStatus();
-      }
+    const auto metadata = Ask(handle_.get(), std::max(left, Timeout(100)));
+    const rd_kafka_metadata_topic_t* seen = metadata.ok() ? Find(*metadata, topic.name) : nullptr;
+    if (seen != nullptr && seen->err == RD_KAFKA_RESP_ERR_NO_ERROR &&
+        seen->partition_cnt == topic.partition_count &&
+        std::all_of(seen->partitions, seen->partitions + seen->partition_cnt,
+                    [](const auto& partition) { return partition.leader >= 0; })) {
+      return absl::OkStatus();
     }
     if (left <= Timeout(0)) {
       return absl::UnavailableError(what + ": created, but not all partitions have a leader yet");

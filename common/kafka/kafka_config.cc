@@ -13,10 +13,10 @@
 namespace lockstep {
 namespace {
 
-// syslog's numbers: 0–3 error, 4 warn, 5–6 info, 7 debug.
+// syslog's numbers. Its errors (3) are connections that librdkafka will try again by itself.
 LogLevel LevelOf(int syslog_level) {
-  if (syslog_level <= 3) return LogLevel::kError;
-  if (syslog_level == 4) return LogLevel::kWarn;
+  if (syslog_level <= 2) return LogLevel::kError;
+  if (syslog_level <= 4) return LogLevel::kWarn;
   return syslog_level <= 6 ? LogLevel::kInfo : LogLevel::kDebug;
 }
 
