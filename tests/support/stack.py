@@ -90,9 +90,9 @@ class Stack:
         self.processes = Processes(self.directory)
         if not detached:
             self.processes.guard()
-        names = ("kafka_p", "control_p", "kafka_s", "control_s", "pg_p", "pg_s")
+        names = ("pg_p", "pg_s") + (("kafka_p", "control_p", "kafka_s", "control_s") if kafka else ())
         if toxiproxy:
-            names += ("toxiproxy", "via_kafka_p", "via_kafka_s", "via_pg_p", "via_pg_s", "via_replication")
+            names += ("toxiproxy", "via_pg_p", "via_pg_s", "via_replication") + (("via_kafka_p", "via_kafka_s") if kafka else ())
         self.port = dict(zip(names, free_ports(len(names))))
         self._kafka = kafka
         if kafka and shutil.which("java") is None:
@@ -116,7 +116,7 @@ class Stack:
 
     @property
     def brokers(self):
-        return {"p": self.address("kafka_p"), "s": self.address("kafka_s")}
+        return {site: self.address(f"kafka_{site}") for site in SITES if self._kafka}
 
     def conninfo(self, part, database=DATABASE):
         return f"host=127.0.0.1 port={self.port[part]} dbname={database} user=postgres"

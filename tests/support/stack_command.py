@@ -97,11 +97,10 @@ def _signal(options):
 
 def _run(options):
     """Runs a command beside a private stack; it finds the primary site in its environment."""
-    with Stack(policy=options.policy, toxiproxy=options.toxiproxy) as stack:
+    with Stack(policy=options.policy, toxiproxy=options.toxiproxy, kafka=options.kafka) as stack:
         env = {
-            "P": stack.brokers["p"],
-            "S": stack.brokers["s"],
-            "LOCKSTEP_BROKERS": stack.brokers["p"],
+            **{site.upper(): broker for site, broker in stack.brokers.items()},
+            **({"LOCKSTEP_BROKERS": stack.brokers["p"]} if options.kafka else {}),
             "LOCKSTEP_LEDGER": stack.ledger,
             "LEDGER_P": stack.conninfo("pg_p"),
             "LEDGER_S": stack.conninfo("pg_s"),
@@ -136,6 +135,7 @@ def main():
     run = verbs.add_parser("run", help="start a private one, run a command beside it, end it: run [--policy …] -- COMMAND…")
     run.add_argument("--policy", choices=POLICIES, default="identity")
     run.add_argument("--toxiproxy", action="store_true")
+    run.add_argument("--no-kafka", dest="kafka", action="store_false", help="the PostgreSQL pair alone")
     run.add_argument("command", nargs="+", metavar="COMMAND")
     run.set_defaults(run=_run)
     verbs.add_parser("down", help="end all of it and remove its directory").set_defaults(run=_down)
