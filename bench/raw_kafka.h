@@ -1,0 +1,45 @@
+// What librdkafka does without us: the baselines of the Kafka suites.
+//
+// Straight calls of its C interface, as a careful user would write them, moving the same bytes as
+// we do, record header included, under the same settings (idempotent, acks from all, the same
+// linger and queues).
+#ifndef LOCKSTEP_BENCH_RAW_KAFKA_H_
+#define LOCKSTEP_BENCH_RAW_KAFKA_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace lockstep::bench {
+
+// Where: one partition at one cluster.
+struct RawTarget {
+  std::string brokers;
+  std::string topic;
+  int32_t partition = 0;
+};
+
+// What a record carries. `value` is sent as it is.
+struct RawRecord {
+  std::string header;  // Of the `lockstep` header.
+  std::string value;
+};
+
+// Gives the next record; false: no more. The record is overwritten in place, so that the generator
+// costs as little as it can.
+using RawGenerator = std::function<bool(RawRecord&)>;
+
+// Produces all and waits until all are acknowledged. Returns the seconds from the first call to the
+// last acknowledgement; making the handle and finding the broker are not counted.
+absl::StatusOr<double> RawProduce(const RawTarget& target, const RawGenerator& next);
+
+// Reads `records` records from the start and looks at the header of each. Returns the seconds from
+// the first fetch to the last record.
+absl::StatusOr<double> RawConsume(const RawTarget& target, int64_t records);
+
+}  // namespace lockstep::bench
+
+#endif  // LOCKSTEP_BENCH_RAW_KAFKA_H_
