@@ -1,0 +1,202 @@
+#include "reorder/producer_fifo.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "common/base/check.h"
+
+namespace lockstep {
+namespace {
+
+constexpr uint32_t kNull = UINT32_MAX;
+constexpr size_t kOwnChunkBytes = ChunkPool::kChunkBytesMax / 4;
+
+// What stands before a parked record's bytes: source position, key, value, headers (name size,
+// value size, name, value each).
+struct Packed {
+  int64_t seq;
+  int64_t log_offset;
+  int64_t timestamp_ms;
+  uint32_t total_bytes;  // With this struct and the padding.
+  uint32_t at_bytes;
+  uint32_t key_bytes;
+  uint32_t value_bytes;
+  uint32_t headers_bytes;
+  uint32_t unused;
+};
+static_assert(sizeof(Packed) == 48, "an overhead of less than 100 B a record is promised");
+static_assert(sizeof(Packed) % alignof(Packed) == 0, "records lie one behind the other");
+
+uint32_t SizeOf(const std::optional<std::string_view>& bytes) {
+  return bytes.has_value() ? static_cast<uint32_t>(bytes->size()) : kNull;
+}
+size_t Length(uint32_t size) { return size == kNull ? 0 : size; }
+
+std::byte* Put(std::byte* to, std::string_view bytes) {
+  if (!bytes.empty()) std::memcpy(to, bytes.data(), bytes.size());
+  return to + bytes.size();
+}
+std::byte* PutSize(std::byte* to, uint32_t size) {
+  std::memcpy(to, &size, sizeof(size));
+  return to + sizeof(size);
+}
+uint32_t TakeSize(const std::byte*& from) {
+  uint32_t size = 0;
+  std::memcpy(&size, from, sizeof(size));
+  from += sizeof(size);
+  return size;
+}
+std::optional<std::string_view> TakeBytes(const std::byte*& from, uint32_t size) {
+  if (size == kNull) return std::nullopt;
+  const std::string_view bytes(reinterpret_cast<const char*>(from), size);
+  from += size;
+  return bytes;
+}
+
+const std::byte* HeadersOf(const Packed* packed) {
+  return reinterpret_cast<const std::byte*>(packed + 1) + packed->at_bytes +
+         Length(packed->key_bytes) + Length(packed->value_bytes);
+}
+
+class PackedHeaders final : public HeaderSource {
+ public:
+  void Read(const void* handle, std::vector<HeaderView>& out) const override {
+    const auto* packed = static_cast<const Packed*>(handle);
+    const std::byte* from = HeadersOf(packed);
+    const std::byte* end = from + packed->headers_bytes;
+    while (from != end) {
+      const uint32_t name_bytes = TakeSize(from);
+      const uint32_t value_bytes = TakeSize(from);
+      const std::string_view name = *TakeBytes(from, name_bytes);
+      out.emplace_back(name, TakeBytes(from, value_bytes));
+    }
+  }
+};
+const PackedHeaders kPackedHeaders;
+
+const Packed* At(const ChunkPool::Chunk& chunk, size_t place) {
+  return reinterpret_cast<const Packed*>(chunk.bytes.get() + place);
+}
+
+}  // namespace
+
+ChunkPool::Chunk ChunkPool::Get(size_t size) {
+  allocated_bytes_ += size;
+  if (size == kChunkBytesMax && !spare_.empty()) {
+    Chunk chunk = std::move(spare_.back());
+    spare_.pop_back();
+    chunk.filled = 0;
+    return chunk;
+  }
+  return Chunk{std::unique_ptr<std::byte[]>(new std::byte[size]), size, 0};
+}
+
+void ChunkPool::Give(Chunk chunk) {
+  allocated_bytes_ -= chunk.size;
+  chunk.filled = 0;
+  if (chunk.size == kChunkBytesMax && spare_.size() < kSpareChunksMax) {
+    spare_.push_back(std::move(chunk));
+  }
+}
+
+Seq ProducerFifo::front_seq() const {
+  LOCKSTEP_CHECK(!empty(), "the caller asks an empty fifo for its front");
+  return Seq(At(chunks_.front(), read_)->seq);
+}
+
+std::byte* ProducerFifo::Reserve(size_t bytes) {
+  if (chunks_.empty() || chunks_.back().size - chunks_.back().filled < bytes) {
+    // A quarter of what is there: the part not yet filled stays small beside the part in use. A
+    // record that would leave much of a chunk unused gets one of its own.
+    const size_t usual =
+        std::clamp(chunk_bytes_ / 4, ChunkPool::kChunkBytesMin, ChunkPool::kChunkBytesMax);
+    chunks_.push_back(pool_->Get(bytes > kOwnChunkBytes ? bytes : std::max(usual, bytes)));
+    chunk_bytes_ += chunks_.back().size;
+    DropUsedFront();
+  }
+  std::byte* place = chunks_.back().bytes.get() + chunks_.back().filled;
+  chunks_.back().filled += bytes;
+  return place;
+}
+
+size_t ProducerFifo::Park(Seq seq, const RecordView& record) {
+  LOCKSTEP_CHECK(seq > last_seq_, "parked seqs ascend (1)");
+  thread_local std::vector<HeaderView> headers;
+  headers.clear();
+  record.ReadHeaders(headers);
+  size_t headers_bytes = 0;
+  for (const auto& [name, value] : headers) {
+    headers_bytes += 2 * sizeof(uint32_t) + name.size() + (value.has_value() ? value->size() : 0);
+  }
+  const Packed packed{seq.value(),
+                      record.log_offset.value(),
+                      record.timestamp_ms,
+                      0,
+                      static_cast<uint32_t>(record.at.size()),
+                      SizeOf(record.key),
+                      SizeOf(record.value),
+                      static_cast<uint32_t>(headers_bytes),
+                      0};
+  const size_t used = sizeof(Packed) + packed.at_bytes + Length(packed.key_bytes) +
+                      Length(packed.value_bytes) + headers_bytes;
+  const size_t total = (used + alignof(Packed) - 1) / alignof(Packed) * alignof(Packed);
+  std::byte* to = Reserve(total);
+  auto* placed = new (to) Packed(packed);
+  placed->total_bytes = static_cast<uint32_t>(total);
+  to = Put(to + sizeof(Packed), record.at);
+  to = Put(to, record.key.value_or(""));
+  to = Put(to, record.value.value_or(""));
+  for (const auto& [name, value] : headers) {
+    to = PutSize(PutSize(to, static_cast<uint32_t>(name.size())), SizeOf(value));
+    to = Put(Put(to, name), value.value_or(""));
+  }
+  last_seq_ = seq;
+  ++records_;
+  return total;
+}
+
+RecordView ProducerFifo::Unpark() {
+  LOCKSTEP_CHECK(!empty(), "the caller takes from an empty fifo");
+  const Packed* packed = At(chunks_.front(), read_);
+  const auto* from = reinterpret_cast<const std::byte*>(packed + 1);
+  RecordView view;
+  view.log_offset = Offset(packed->log_offset);
+  view.timestamp_ms = packed->timestamp_ms;
+  view.at = *TakeBytes(from, packed->at_bytes);
+  view.key = TakeBytes(from, packed->key_bytes);
+  view.value = TakeBytes(from, packed->value_bytes);
+  if (packed->headers_bytes > 0) {
+    view.header_source = &kPackedHeaders;
+    view.header_handle = packed;
+  }
+  unparked_bytes_ = packed->total_bytes;
+  read_ += packed->total_bytes;
+  --records_;
+  DropUsedFront();
+  return view;
+}
+
+// The last chunk stays while it has room: parking and taking out in turn does not allocate.
+void ProducerFifo::DropUsedFront() {
+  if (read_ < chunks_.front().filled || chunks_.size() == 1) return;
+  chunk_bytes_ -= chunks_.front().size;
+  released_.push_back(std::move(chunks_.front()));
+  chunks_.pop_front();
+  read_ = 0;
+}
+
+void ProducerFifo::ReleaseUnparked() {
+  for (ChunkPool::Chunk& chunk : released_) pool_->Give(std::move(chunk));
+  released_.clear();
+  if (records_ > 0 || chunks_.empty()) return;
+  LOCKSTEP_CHECK(chunks_.size() == 1, "an empty fifo keeps its last chunk only");
+  read_ = 0;
+  chunks_.front().filled = 0;
+  if (chunks_.front().size > ChunkPool::kChunkBytesMin) {
+    pool_->Give(std::move(chunks_.front()));
+    chunks_.clear();
+    chunk_bytes_ = 0;
+  }
+}
+
+}  // namespace lockstep

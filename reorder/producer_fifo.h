@@ -1,0 +1,91 @@
+// ProducerFifo parks one producer's records of one topic until the ledger calls for them.
+//
+// A log holds each producer's records in seq order (I1), so a queue is enough. Records are copied
+// once into chunks that grow from 1 KiB to 64 KiB; a chunk whose records were all taken out is
+// given back. No allocation and no hashing a record.
+//
+// Invariants:
+//   (1) Parked seqs ascend, and so do the seqs taken out.
+//   (2) Memory is at most 1.5 × payload (key, value, other headers, source position) + 100 B a
+//   record, plus one chunk at each end. (A record above 16 KiB has a chunk of its own and may
+//   leave the one before it unfilled.)
+//
+// Not thread-safe. No I/O, no clock: the same calls give the same records.
+#ifndef LOCKSTEP_REORDER_PRODUCER_FIFO_H_
+#define LOCKSTEP_REORDER_PRODUCER_FIFO_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "common/model/ids.h"
+#include "reorder/record.h"
+
+namespace lockstep {
+
+// Memory for records; chunks of the usual size are used again.
+class ChunkPool {
+ public:
+  struct Chunk {
+    std::unique_ptr<std::byte[]> bytes;
+    size_t size = 0;
+    size_t filled = 0;  // Bytes in use, from the start.
+  };
+  static constexpr size_t kChunkBytesMin = 1024;
+  static constexpr size_t kChunkBytesMax = 64 * 1024;
+
+  // A chunk of at least `size` bytes.
+  Chunk Get(size_t size);
+  void Give(Chunk chunk);
+
+  size_t allocated_bytes() const { return allocated_bytes_; }  // Handed out, not the spare ones.
+
+ private:
+  static constexpr size_t kSpareChunksMax = 64;
+  std::vector<Chunk> spare_;  // Of kChunkBytesMax.
+  size_t allocated_bytes_ = 0;
+};
+
+class ProducerFifo {
+ public:
+  // `pool` must outlive this.
+  explicit ProducerFifo(ChunkPool& pool) : pool_(&pool) {}
+  ProducerFifo(ProducerFifo&&) = default;
+  ProducerFifo& operator=(ProducerFifo&&) = default;
+
+  bool empty() const { return records_ == 0; }
+  int64_t records() const { return records_; }
+  // Seq of the oldest record. REQUIRES: !empty()
+  Seq front_seq() const;
+
+  // Copies the record to the end and returns the bytes that it takes. REQUIRES: seq above every
+  // one parked before (1).
+  size_t Park(Seq seq, const RecordView& record);
+
+  // Takes out the oldest record. The view is valid until ReleaseUnparked. REQUIRES: !empty()
+  RecordView Unpark();
+  // Bytes that the record taken out last took.
+  size_t unparked_bytes() const { return unparked_bytes_; }
+
+  // Views from Unpark end here; used-up chunks go back to the pool.
+  void ReleaseUnparked();
+
+ private:
+  std::byte* Reserve(size_t bytes);
+  void DropUsedFront();
+
+  ChunkPool* pool_;
+  std::deque<ChunkPool::Chunk> chunks_;
+  std::vector<ChunkPool::Chunk> released_;  // Used up, but views may point into them.
+  size_t chunk_bytes_ = 0;                  // Sum of chunks_' sizes.
+  size_t read_ = 0;                         // Place of the oldest record in chunks_.front().
+  int64_t records_ = 0;
+  Seq last_seq_;
+  size_t unparked_bytes_ = 0;
+};
+
+}  // namespace lockstep
+
+#endif  // LOCKSTEP_REORDER_PRODUCER_FIFO_H_

@@ -1,0 +1,65 @@
+// A record on its way through the reorderer: as the log shows it (LogRecord) and as it goes out
+// (ReadyRecord).
+//
+// Both are views. Of a record that is next when it arrives, they point into the consumer's message
+// (no copy); of one that was parked, into the parking buffer.
+#ifndef LOCKSTEP_REORDER_RECORD_H_
+#define LOCKSTEP_REORDER_RECORD_H_
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "common/model/ids.h"
+#include "common/model/record_header.h"
+
+namespace lockstep {
+
+// Name and value of one header; nullopt is Kafka's null.
+using HeaderView = std::pair<std::string_view, std::optional<std::string_view>>;
+
+// Reads a record's headers where they lie; most sinks of a run never ask.
+class HeaderSource {
+ public:
+  virtual ~HeaderSource() = default;
+  // Appends the headers without Lockstep's own, in order. The views live as long as the record's.
+  virtual void Read(const void* handle, std::vector<HeaderView>& out) const = 0;
+};
+
+// What a record carries. Valid as long as the message or the parking buffer that it points into.
+struct RecordView {
+  Offset log_offset;  // In the topic that it was read from.
+  int64_t timestamp_ms = 0;
+  std::string_view at;
+  std::optional<std::string_view> key;
+  std::optional<std::string_view> value;
+  const HeaderSource* header_source = nullptr;  // nullptr: no other headers.
+  const void* header_handle = nullptr;
+
+  void ReadHeaders(std::vector<HeaderView>& out) const {
+    if (header_source != nullptr) header_source->Read(header_handle, out);
+  }
+};
+
+// One record of a log.
+struct LogRecord {
+  bool foreign = false;  // It carries no record header; `header` says nothing.
+  RecordHeader header;
+  RecordView view;
+};
+
+// A record whose turn it is.
+struct ReadyRecord {
+  Position position;      // The ledger's.
+  int32_t producer = 0;   // Dense index; Resequencer::producer_name() has the name.
+  bool in_doubt = false;  // It may have been sent before.
+  Term term;
+  Seq seq;
+  RecordView view;
+};
+
+}  // namespace lockstep
+
+#endif  // LOCKSTEP_REORDER_RECORD_H_
