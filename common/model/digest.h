@@ -25,10 +25,10 @@ namespace lockstep {
 // A record's content, opaque to everything but the source adapters. nullopt is Kafka's null (an
 // absent key, a tombstone).
 struct Payload {
-  std::optional<std::string> key;
-  std::optional<std::string> value;
-  std::vector<std::pair<std::string, std::optional<std::string>>>
-      headers;  // Without Lockstep's own; in order; names may repeat.
+  std::optional<std::string> key = {};
+  std::optional<std::string> value = {};
+  std::vector<std::pair<std::string, std::optional<std::string>>> headers =
+      {};  // Without Lockstep's own; in order; names may repeat.
   int64_t timestamp_ms = 0;
   bool operator==(const Payload&) const = default;
 };
