@@ -7,6 +7,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "common/metrics/kafka_metrics.h"
+
 namespace lockstep {
 namespace {
 
@@ -22,6 +24,13 @@ TEST(Metrics, TheSameNameIsTheSameNumber) {
   EXPECT_THAT(text, HasSubstr("lockstep_records_total{stream=\"orders/0\"} 3"));
   EXPECT_THAT(text, HasSubstr("lockstep_parked_bytes 7"));
   EXPECT_THAT(text, HasSubstr("lockstep_commit_seconds_bucket{le=\"0.005\"} 1"));
+}
+
+TEST(Metrics, KafkaStatisticsAreShown) {
+  Metrics metrics;
+  KafkaStatisticsInto(metrics, {{"site", "p"}})({.queued_records = 3, .round_trip_p99_us = 1500});
+  EXPECT_THAT(metrics.Text(), HasSubstr("lockstep_kafka_queued_records{site=\"p\"} 3"));
+  EXPECT_THAT(metrics.Text(), HasSubstr("round_trip_p99_seconds{site=\"p\"} 0.0015"));
 }
 
 TEST(MetricsServer, ServesNumbersAndHealth) {
