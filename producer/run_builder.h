@@ -46,9 +46,9 @@ class RunBuilder {
  private:
   void Finish();
 
-  const std::string producer_;
-  const ProducerId id_;
-  const EncodePayload encode_;
+  std::string producer_;
+  ProducerId id_;
+  EncodePayload encode_;
 
   Seq next_seq_;
   Offset next_offset_;

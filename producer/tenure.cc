@@ -51,6 +51,12 @@ void Tenure::OnOpened(const Commit<OpenedProducer>& answer) {
   stage_ = options_.adopt ? Stage::kScan : Stage::kClose;
 }
 
+bool Tenure::needs_tail(size_t stream) const {
+  const OpenedStream& opened = streams_[stream].opened;
+  const Term oldest = options_.rules.adopt_unclosed ? opened.closed : Term(1);
+  return std::max(oldest, Term(1)) < opened.term;
+}
+
 void Tenure::OnTail(size_t stream, const TailRecord& record) {
   LOCKSTEP_CHECK(stage_ == Stage::kScan, "the tail is read between open and adopt");
   Stream& s = streams_[stream];
@@ -69,6 +75,14 @@ void Tenure::OnTail(size_t stream, const TailRecord& record) {
 void Tenure::OnTailsEnd() {
   LOCKSTEP_CHECK(stage_ == Stage::kScan, "the tail is read between open and adopt");
   stage_ = MakeGroup() ? Stage::kAdopt : Stage::kClose;
+}
+
+void Tenure::RestartTails() {
+  LOCKSTEP_CHECK(stage_ == Stage::kScan, "the tail is read between open and adopt");
+  for (Stream& s : streams_) {
+    s.builder = RunBuilder(options_.name, opened_.producer, s.opened.last_seq, s.opened.adopt_from,
+                           options_.encode_payload);
+  }
 }
 
 std::vector<TermOnStream> Tenure::terms() const {
@@ -105,7 +119,8 @@ ResumePoint Tenure::resume_point() const {
 }
 
 bool Tenure::CanTake() const {
-  return stage_ == Stage::kSend && next_number_ - first_number_ < options_.in_flight_records_max;
+  return stage_ == Stage::kSend && next_number_ - first_number_ < options_.in_flight_records_max &&
+         ring_bytes_ < options_.in_flight_bytes_max;
 }
 
 std::optional<Tenure::Outgoing> Tenure::Next(size_t stream, SourceEvent event) {
@@ -120,10 +135,16 @@ std::optional<Tenure::Outgoing> Tenure::Next(size_t stream, SourceEvent event) {
   const Outgoing outgoing{next_number_++, s.opened.term, s.next_seq};
   Slotted& slot = At(outgoing.number);
   slot.event = std::move(event);
+  ring_bytes_ += ContentBytes(slot.event.payload);
   slot.stream = static_cast<uint32_t>(stream);
   slot.seq = s.next_seq;
   ++s.next_seq;
   return outgoing;
+}
+
+Tenure::Identity Tenure::identity(uint64_t number) const {
+  const Slotted& slot = ring_[Slot(number)];
+  return {slot.stream, streams_[slot.stream].opened.term, slot.seq};
 }
 
 void Tenure::Grow() {
@@ -153,7 +174,7 @@ void Tenure::OnDelivered(uint64_t number, Offset offset) {
   }
   s.builder.Add(s.opened.term, slot.seq, offset, slot.event.at, slot.event.payload);
   ++s.delivered_seq;
-  ++delivered_unledgered_;
+  ++gathered_;
 }
 
 void Tenure::OnFailed(uint64_t number, const absl::Status& why) {
@@ -194,6 +215,7 @@ bool Tenure::MakeGroup() {
       request.runs.push_back({s.opened.stream, s.opened.term, std::move(run)});
     }
   }
+  gathered_ = 0;
   if (request.runs.empty()) return false;
 
   // What lies below the first undelivered event is in this group or in an earlier one.
@@ -241,11 +263,12 @@ void Tenure::OnAppended(const Commit<Appended>& answer) {
     return;
   }
   ledgered_ += group_records_;
-  delivered_unledgered_ -= group_records_;
   if (!group_at_.empty()) acknowledged_ = group_at_;
   while (first_number_ < undelivered_number_ &&
          At(first_number_).seq <= streams_[At(first_number_).stream].ledgered_seq) {
-    At(first_number_++).event = SourceEvent();
+    SourceEvent& done = At(first_number_++).event;
+    ring_bytes_ -= ContentBytes(done.payload);
+    done = SourceEvent();
   }
   FinishIfDrained();
 }
@@ -293,6 +316,7 @@ std::vector<SourceEvent> Tenure::TakeUnledgered() {
     if (slot.seq > streams_[slot.stream].ledgered_seq) events.push_back(std::move(slot.event));
   }
   first_number_ = next_number_;
+  ring_bytes_ = 0;
   return events;
 }
 

@@ -55,8 +55,9 @@ namespace lockstep {
 struct TenureOptions {
   std::string name;  // The producer's.
   bool adopt = true;
-  // Events between Next and their durable ledger row. REQUIRES: ≥ 1
+  // Events between Next and their durable ledger row, and their content. REQUIRES: ≥ 1
   size_t in_flight_records_max = 200'000;
+  size_t in_flight_bytes_max = size_t{128} << 20;
   // The text of the checkpoint behind an event (Source::FormatCheckpoint). Null: its position, and
   // only when there are several streams (one stream needs none: its head has the position).
   std::function<std::string(const SourceEvent&)> format_checkpoint = nullptr;
@@ -94,10 +95,15 @@ class Tenure {
     bool reinjected = false;  // It also carries `lockstep-reinjected`.
     const Payload* payload = nullptr;
   };
+  // False iff no earlier tenure can have left anything to adopt: the stream's tail need not be
+  // read.
+  bool needs_tail(size_t stream) const;
   // Offsets of one stream ascend. Adopts own records of unclosed terms while they continue the
   // ledger's seqs; everything else in the tail is somebody else's, a duplicate, or will be void.
   void OnTail(size_t stream, const TailRecord& record);
   void OnTailsEnd();
+  // Forgets what OnTail took: the logs are read once more, from adopt_from.
+  void RestartTails();
 
   // This tenure's terms, one a stream.
   std::vector<TermOnStream> terms() const;
@@ -124,6 +130,12 @@ class Tenure {
   std::optional<Outgoing> Next(size_t stream, SourceEvent event);
   // An event that is under way. The reference lives until the next call that is not const.
   const SourceEvent& event(uint64_t number) const { return ring_[Slot(number)].event; }
+  struct Identity {
+    size_t stream = 0;  // Index in opened().streams.
+    Term term;
+    Seq seq;
+  };
+  Identity identity(uint64_t number) const;
 
   // Kafka reports the record persisted at `offset`. Reports of one stream come in seq order.
   void OnDelivered(uint64_t number, Offset offset);
@@ -149,7 +161,8 @@ class Tenure {
   const std::string& acknowledged() const { return acknowledged_; }
   int64_t ledgered() const { return ledgered_; }  // Records, adopted ones not counted.
   int64_t in_flight() const { return static_cast<int64_t>(next_number_ - first_number_); }
-  int64_t delivered_unledgered() const { return delivered_unledgered_; }
+  size_t in_flight_bytes() const { return ring_bytes_; }
+  int64_t gathered() const { return gathered_; }  // Delivered, and in no group yet.
   bool idle() const { return in_flight() == 0 && !group_; }
   bool solo() const { return solo_; }
 
@@ -199,12 +212,13 @@ class Tenure {
   uint64_t first_number_ = 1;
   uint64_t next_number_ = 1;
   uint64_t undelivered_number_ = 1;  // The first that is not delivered.
+  size_t ring_bytes_ = 0;            // Content of the events in it.
   std::string newest_at_;            // Of the last Next, to assert the source's order.
 
   std::optional<AppendRequest> group_;
   std::string group_at_;  // acknowledged() once the group is durable; empty: unchanged.
   int64_t group_records_ = 0;
-  int64_t delivered_unledgered_ = 0;
+  int64_t gathered_ = 0;
   int64_t ledgered_ = 0;
   std::string acknowledged_;
 
