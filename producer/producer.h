@@ -1,0 +1,90 @@
+// Producer writes a source's events to Kafka and the ledger: the whole of lockstep-producer but its
+// command line, for programs that bring a Source of their own.
+//
+//   ProducerOptions options{.name = "A", .source = "my-app:orders", .topic = "orders", …};
+//   Producer producer(options, std::move(my_source), std::move(ledger));
+//   absl::Status status = producer.Run();      // Until the source ends, Stop() or an error.
+//
+// What it promises is I1, I2 and I6: the source is acknowledged only after Kafka *and* the durable
+// ledger; a crash at any moment, a second process of the same name or a request that lands late
+// gives neither a duplicate nor a hole. Kafka or the ledger's standby away: it stalls, says so in
+// the log, and goes on when they are back. Memory is bounded by the options.
+//
+// Threads while Run is under way: *source* polls the source, *ledger* appends groups, and Run's own
+// thread sequences, produces and takes reports. Stop() and progress() may be called by any thread.
+#ifndef LOCKSTEP_PRODUCER_PRODUCER_H_
+#define LOCKSTEP_PRODUCER_PRODUCER_H_
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+
+#include "common/kafka/kafka_config.h"
+#include "db-ledger/ledger.h"
+#include "producer/sources/source.h"
+
+namespace lockstep {
+
+struct ProducerOptions {
+  std::string name = {};    // Same at both sites.
+  std::string source = {};  // The SOURCE text that the ledger keeps; never another one for `name`.
+  std::string topic = {};
+  std::optional<int32_t> partition = {};  // All records go there; else by key or position.
+  KafkaConfig kafka = {};
+
+  bool adopt = true;
+  bool payload_in_ledger = false;
+  bool foreign_passes = false;  // Records without our header in the tail: else they stop the start.
+  std::chrono::milliseconds ledger_linger{5};  // A group gathers so long before it is appended.
+  std::chrono::milliseconds drain_timeout{30'000};
+  std::chrono::milliseconds kafka_timeout{30'000};  // For questions to the cluster at the start.
+  std::chrono::milliseconds outage_wanted{7LL * 24 * 3600 * 1000};  // Retention must outlast it.
+
+  size_t in_flight_records_max = 200'000;
+  size_t in_flight_bytes_max = size_t{128} << 20;
+};
+
+struct ProducerProgress {
+  int64_t records = 0;  // Newly ledgered, durably.
+  int64_t adopted = 0;
+  int64_t runs = 0;
+  int64_t ledger_commits = 0;
+  int64_t tenures = 0;
+  int64_t in_flight_records = 0;
+  int64_t delivery_failures = 0;
+  bool solo = false;
+  bool ready = false;  // Sending.
+};
+
+class Producer {
+ public:
+  Producer(ProducerOptions options, std::unique_ptr<Source> source, std::unique_ptr<Ledger> ledger);
+  ~Producer();
+
+  // Call once. OK: the source has ended, or Stop() and all that was taken in is durable.
+  //   CANCELLED            Stop(), and drain_timeout was not enough.
+  //   FAILED_PRECONDITION  refused as unsafe: fenced, source behind ledger, inconsistent-offsets,
+  //                        no durable standby at all, unsuitable topic.
+  //   others               it could not be done; the message says what a person can do.
+  absl::Status Run();
+
+  // Takes nothing in any more and finishes what is in flight.
+  void Stop() { stop_.store(true); }
+
+  ProducerProgress progress() const;
+
+ private:
+  class Engine;
+
+  std::unique_ptr<Engine> engine_;
+  std::atomic<bool> stop_{false};
+};
+
+}  // namespace lockstep
+
+#endif  // LOCKSTEP_PRODUCER_PRODUCER_H_

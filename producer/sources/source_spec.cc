@@ -1,0 +1,123 @@
+#include "producer/sources/source_spec.h"
+
+#include <string>
+
+#include "absl/strings/match.h"
+
+#include "common/base/status_macros.h"
+
+namespace lockstep {
+namespace {
+
+constexpr char kTableExample[] = "table:public.outbox?id=id&value=payload&key=customer";
+
+absl::Status Invalid(std::string_view text, const std::string& what) {
+  return absl::InvalidArgumentError("source '" + std::string(text) + "': " + what);
+}
+
+int HexDigit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+// `%XX` becomes a byte; nullopt iff a '%' is not followed by two hex digits.
+std::optional<std::string> PercentDecode(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      out += text[i];
+      continue;
+    }
+    if (i + 2 >= text.size()) return std::nullopt;
+    const int high = HexDigit(text[i + 1]);
+    const int low = HexDigit(text[i + 2]);
+    if (high < 0 || low < 0) return std::nullopt;
+    out += static_cast<char>(high * 16 + low);
+    i += 2;
+  }
+  return out;
+}
+
+absl::Status SetOption(std::string_view text, TableSpec& spec, std::string_view option) {
+  const size_t equals = option.find('=');
+  const std::string_view name = option.substr(0, equals);
+  if (equals == std::string_view::npos || equals + 1 == option.size()) {
+    return Invalid(text, "option '" + std::string(option) + "' has no value; write NAME=VALUE");
+  }
+  const std::optional<std::string> value = PercentDecode(option.substr(equals + 1));
+  if (!value) {
+    return Invalid(text, "a '%' in '" + std::string(name) +
+                             "' is not followed by two hex digits; write %25 for '%' itself");
+  }
+  std::string previous;
+  if (name == "id") {
+    previous = std::exchange(spec.id, *value);
+  } else if (name == "value") {
+    previous = std::exchange(spec.value, *value);
+  } else if (name == "key") {
+    previous = std::exchange(spec.key, *value).value_or("");
+  } else if (name == "xid") {
+    previous = std::exchange(spec.xid, *value).value_or("");
+  } else if (name == "where") {
+    previous = std::exchange(spec.where, *value).value_or("");
+  } else {
+    return Invalid(
+        text, "unknown option '" + std::string(name) + "'; known are id, value, key, xid, where");
+  }
+  if (!previous.empty()) return Invalid(text, "option '" + std::string(name) + "' is given twice");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TableSpec> ParseTable(std::string_view text, std::string_view rest) {
+  TableSpec spec;
+  const size_t question = rest.find('?');
+  const std::string_view name = rest.substr(0, question);
+  const size_t dot = name.find('.');
+  if (dot == std::string_view::npos) {
+    spec.table = name;
+  } else {
+    spec.schema = name.substr(0, dot);
+    spec.table = name.substr(dot + 1);
+  }
+  if (spec.table.empty() || spec.schema.empty() || absl::StrContains(spec.table, ".")) {
+    return Invalid(text, std::string("name a table as schema.table, e.g. ") + kTableExample);
+  }
+  std::string_view options = question == std::string_view::npos ? "" : rest.substr(question + 1);
+  while (!options.empty()) {
+    const size_t ampersand = options.find('&');
+    LOCKSTEP_RETURN_IF_ERROR(SetOption(text, spec, options.substr(0, ampersand)));
+    options = ampersand == std::string_view::npos ? "" : options.substr(ampersand + 1);
+  }
+  if (spec.id.empty() || spec.value.empty()) {
+    return Invalid(text, std::string("both id= and value= are needed, e.g. ") + kTableExample);
+  }
+  return spec;
+}
+
+}  // namespace
+
+absl::StatusOr<SourceSpec> ParseSourceSpec(std::string_view text) {
+  if (absl::StartsWith(std::string(text), "jsonl:")) {
+    const std::string path(text.substr(6));
+    if (path.empty()) {
+      return Invalid(text, "name a file, e.g. jsonl:/data/orders.jsonl, or - for standard input");
+    }
+    return SourceSpec{std::string(text), JsonlSpec{path}};
+  }
+  if (absl::StartsWith(std::string(text), "table:")) {
+    LOCKSTEP_ASSIGN_OR_RETURN(TableSpec table, ParseTable(text, text.substr(6)));
+    return SourceSpec{std::string(text), std::move(table)};
+  }
+  for (const char* later : {"pika://", "postgres://", "postgresql://"}) {
+    if (absl::StartsWith(std::string(text), later)) {
+      return absl::UnimplementedError("source '" + std::string(text) + "': this version does not " +
+                                      "read " + later +
+                                      " sources; use table: over an outbox table, or jsonl:");
+    }
+  }
+  return Invalid(text, std::string("write jsonl:FILE, jsonl:- or ") + kTableExample);
+}
+
+}  // namespace lockstep

@@ -1,0 +1,62 @@
+#include "producer/sources/source_spec.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace lockstep {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(ParseSourceSpec, ReadsEveryPartOfATable) {
+  const auto spec = ParseSourceSpec(
+      "table:shop.outbox?id=n&value=body&key=customer&xid=tx&where=kind%20=%20'a%26b'");
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  EXPECT_EQ(std::get<TableSpec>(spec->kind),
+            (TableSpec{"shop", "outbox", "n", "body", "customer", "tx", "kind = 'a&b'"}));
+}
+
+TEST(ParseSourceSpec, ATableWithoutASchemaIsPublic) {
+  const auto spec = ParseSourceSpec("table:outbox?id=id&value=v");
+  ASSERT_TRUE(spec.ok());
+  EXPECT_EQ(std::get<TableSpec>(spec->kind).schema, "public");
+}
+
+TEST(ParseSourceSpec, KeepsTheTextAsTyped) {
+  EXPECT_EQ(ParseSourceSpec("jsonl:a%20b")->text, "jsonl:a%20b");
+  EXPECT_EQ(std::get<JsonlSpec>(ParseSourceSpec("jsonl:a%20b")->kind).path, "a%20b");
+  EXPECT_TRUE(std::get<JsonlSpec>(ParseSourceSpec("jsonl:-")->kind).standard_input());
+}
+
+TEST(ParseSourceSpec, ErrorsTeach) {
+  const struct {
+    const char* text;
+    const char* says;
+  } kRows[] = {
+      {"", "write jsonl:FILE"},
+      {"orders.jsonl", "write jsonl:FILE"},
+      {"jsonl:", "jsonl:/data/orders.jsonl"},
+      {"table:?id=a&value=b", "schema.table"},
+      {"table:a.b.c?id=a&value=b", "schema.table"},
+      {"table:t?value=b", "both id= and value="},
+      {"table:t?id=a", "both id= and value="},
+      {"table:t?id=a&value=b&id=c", "given twice"},
+      {"table:t?id=a&value=b&order=c", "known are id, value, key, xid, where"},
+      {"table:t?id=a&value=", "has no value"},
+      {"table:t?id=a&value=b&where=%4", "%25"},
+  };
+  for (const auto& row : kRows) {
+    const auto spec = ParseSourceSpec(row.text);
+    EXPECT_EQ(spec.status().code(), absl::StatusCode::kInvalidArgument) << row.text;
+    EXPECT_THAT(std::string(spec.status().message()), HasSubstr(row.says)) << row.text;
+  }
+}
+
+TEST(ParseSourceSpec, SaysSoOfSourcesThatThisVersionDoesNotRead) {
+  for (const char* text : {"pika://127.0.0.1:9221", "postgres://db/shop"}) {
+    EXPECT_EQ(ParseSourceSpec(text).status().code(), absl::StatusCode::kUnimplemented) << text;
+  }
+}
+
+}  // namespace
+}  // namespace lockstep
