@@ -21,6 +21,8 @@ absl::Status RunProducer(Site& site, const Report& report);
 absl::Status RunLedger(Site& site, const Report& report);
 // Restoring the ledger's order against a raw consumer that reads the header.
 absl::Status RunReorder(Site& site, const Report& report);
+// The part of it that is decisions alone, against a hash table.
+absl::Status RunEngine(Site& site, const Report& report);
 // Finding the same gap behind a short log and behind a long one.
 absl::Status RunReconcile(Site& site, const Report& report);
 // From the kill of a site to the first new effect, on a stack of its own.

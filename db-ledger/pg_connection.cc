@@ -457,7 +457,8 @@ std::vector<PgAnswer> PgConnection::Run(const std::vector<Call>& calls, PgDeadli
   bool sent = true;
   std::vector<bool> preparing;
   absl::Status status = absl::OkStatus();
-  if (PQstatus(connection_.get()) != CONNECTION_OK) {
+  // A server that ended the session meanwhile is noticed now, while the outcome is still certain.
+  if (PQconsumeInput(connection_.get()) != 1 || PQstatus(connection_.get()) != CONNECTION_OK) {
     sent = false;
     status = absl::UnavailableError(Message());
   } else {

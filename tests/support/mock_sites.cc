@@ -35,12 +35,13 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include <CLI/CLI.hpp>
 #include <librdkafka/rdkafka.h>
-// After rdkafka.h, which it does not include itself.
-#include <librdkafka/rdkafka_mock.h>
 
-#include "common/base/check.h"
+#include "common/kafka/kafka_handles.h"
+#include "common/kafka/mock_cluster.h"
 
 namespace {
 
@@ -62,14 +63,10 @@ struct Options {
   std::exit(2);
 }
 
-struct HandleDeleter {
-  void operator()(rd_kafka_t* handle) const { rd_kafka_destroy(handle); }
-};
-using Handle = std::unique_ptr<rd_kafka_t, HandleDeleter>;
-
 // `delivered`, if given, counts delivery reports without error; it must outlive the handle.
-Handle NewHandle(rd_kafka_type_t type, const std::map<std::string, std::string>& properties,
-                 std::atomic<int64_t>* delivered = nullptr) {
+lockstep::KafkaHandle NewHandle(rd_kafka_type_t type,
+                                const std::map<std::string, std::string>& properties,
+                                std::atomic<int64_t>* delivered = nullptr) {
   char error[512];
   rd_kafka_conf_t* conf = rd_kafka_conf_new();
   if (delivered != nullptr) {
@@ -92,34 +89,19 @@ Handle NewHandle(rd_kafka_type_t type, const std::map<std::string, std::string>&
   }
   rd_kafka_t* handle = rd_kafka_new(type, conf, error, sizeof(error));
   if (handle == nullptr) Die(error);
-  return Handle(handle);
+  return lockstep::KafkaHandle(handle);
 }
 
-// One mock cluster of one broker.
-class MockSite {
- public:
-  MockSite() : host_(NewHandle(RD_KAFKA_PRODUCER, {{"log_level", "3"}})) {
-    cluster_ = rd_kafka_mock_cluster_new(host_.get(), 1);
-    if (cluster_ == nullptr) Die("cannot start a mock cluster");
-  }
-  ~MockSite() { rd_kafka_mock_cluster_destroy(cluster_); }
-  MockSite(const MockSite&) = delete;
-  MockSite& operator=(const MockSite&) = delete;
+std::unique_ptr<lockstep::MockCluster> StartCluster() {
+  absl::StatusOr<std::unique_ptr<lockstep::MockCluster>> cluster = lockstep::MockCluster::Start();
+  if (!cluster.ok()) Die(std::string(cluster.status().message()));
+  return std::move(*cluster);
+}
 
-  std::string brokers() const { return rd_kafka_mock_cluster_bootstraps(cluster_); }
-
-  void CreateTopic(const std::string& name, int partitions) {
-    const rd_kafka_resp_err_t error =
-        rd_kafka_mock_topic_create(cluster_, name.c_str(), partitions, 1);
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-      Die("cannot create topic " + name + ": " + rd_kafka_err2str(error));
-    }
-  }
-
- private:
-  Handle host_;
-  rd_kafka_mock_cluster_t* cluster_ = nullptr;
-};
+void CreateTopic(lockstep::MockCluster& cluster, const std::string& name, int partitions) {
+  const absl::Status status = cluster.CreateTopic(name, partitions);
+  if (!status.ok()) Die(std::string(status.message()));
+}
 
 // Copies P to S in source order, never skipping, each record when it is lag_ms old.
 class Mirror {
@@ -156,10 +138,7 @@ class Mirror {
   int64_t copied() const { return copied_.load(); }
 
  private:
-  struct MessageDeleter {
-    void operator()(rd_kafka_message_t* message) const { rd_kafka_message_destroy(message); }
-  };
-  using Message = std::unique_ptr<rd_kafka_message_t, MessageDeleter>;
+  using Message = lockstep::CHandle<rd_kafka_message_t, rd_kafka_message_destroy>;
   struct Held {
     SteadyClock::time_point due;
     Message message;
@@ -220,8 +199,8 @@ class Mirror {
   const Options options_;
   std::atomic<bool> stop_{false};
   std::atomic<int64_t> copied_{0};  // Written at S; outlives the producer, which counts in it.
-  Handle consumer_;                 // The mirror's thread only, while it runs.
-  Handle producer_;
+  lockstep::KafkaHandle consumer_;  // The mirror's thread only, while it runs.
+  lockstep::KafkaHandle producer_;
   std::deque<Held> held_;
   std::thread thread_;
 };
@@ -267,7 +246,7 @@ Options ParseOptions(int argc, char** argv) {
 
 void Reply(const std::string& json) { std::cout << json << std::endl; }
 
-void Serve(std::optional<MockSite>& primary, std::optional<Mirror>& mirror) {
+void Serve(std::unique_ptr<lockstep::MockCluster>& primary, std::optional<Mirror>& mirror) {
   int64_t copied = 0;  // Once the mirror is gone.
   const auto mirrored = [&] { return std::to_string(mirror ? mirror->copied() : copied); };
   std::string line;
@@ -290,15 +269,16 @@ void Serve(std::optional<MockSite>& primary, std::optional<Mirror>& mirror) {
 
 int main(int argc, char** argv) {
   const Options options = ParseOptions(argc, argv);
-  std::optional<MockSite> primary(std::in_place);
-  MockSite standby;
+  std::unique_ptr<lockstep::MockCluster> primary = StartCluster();
+  const std::unique_ptr<lockstep::MockCluster> standby = StartCluster();
   for (const Topic& topic : options.topics) {
-    primary->CreateTopic(topic.name, topic.partitions);
-    standby.CreateTopic((options.policy == "default" ? "p." : "") + topic.name, topic.partitions);
+    const std::string alias = options.policy == "default" ? "p." : "";
+    CreateTopic(*primary, topic.name, topic.partitions);
+    CreateTopic(*standby, alias + topic.name, topic.partitions);
   }
   std::optional<Mirror> mirror;
-  if (options.policy != "none") mirror.emplace(options, primary->brokers(), standby.brokers());
-  Reply("{\"p\":\"" + primary->brokers() + "\",\"s\":\"" + standby.brokers() + "\"}");
+  if (options.policy != "none") mirror.emplace(options, primary->brokers(), standby->brokers());
+  Reply("{\"p\":\"" + primary->brokers() + "\",\"s\":\"" + standby->brokers() + "\"}");
   Serve(primary, mirror);
   mirror.reset();
   return 0;

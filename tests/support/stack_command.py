@@ -106,6 +106,8 @@ def _run(options):
             "LEDGER_S": stack.conninfo("pg_s"),
             **{name.upper(): stack.address(name) for name in stack.port if name.startswith("via_") or name == "toxiproxy"},
         }
+        if options.toxiproxy:  # What lockstep-bench calls them.
+            env |= {"LOCKSTEP_TOXIPROXY": env["TOXIPROXY"], "LOCKSTEP_STANDBY_PROXY": env["VIA_PG_S"]}
         return subprocess.run(options.command, env={**os.environ, **env}).returncode
 
 

@@ -1,0 +1,90 @@
+#include "db-ledger/schema.h"
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+
+#include "common/base/status_macros.h"
+
+namespace lockstep {
+namespace {
+
+constexpr char kIsInstalled[] = "select (to_regclass('lockstep.schema_version') is not null)::int";
+
+// '' if a commit will be waited for by a connected standby, else what is wrong.
+constexpr char kWhatIsWrong[] = R"sql(
+select case
+  when exists (select from pg_stat_replication where sync_state in ('sync', 'quorum')) then ''
+  when current_setting('synchronous_standby_names') = '' then 'none'
+  else 'absent' end)sql";
+
+constexpr char kFacts[] = R"sql(
+select concat_ws(' ', (select max(version) from lockstep.schema_version), n.epoch, e.solo::int)
+from lockstep.now n join lockstep.epoch e using (epoch))sql";
+
+absl::Status CheckStandby(PgConnection& connection, bool solo, PgDeadline deadline) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::string wrong,
+                            connection.ExecuteScript(kWhatIsWrong, deadline));
+  if (wrong == "none" && !solo) {
+    return absl::FailedPreconditionError(
+        "no synchronous standby: set synchronous_standby_names = 'FIRST 1 (…)' and connect it, or "
+        "begin the ledger with --solo");
+  }
+  if (wrong == "absent") {
+    return absl::FailedPreconditionError(
+        "synchronous_standby_names names a standby that is not connected, every commit would hang: "
+        "start it, or set it to '' and use --solo");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<int> ReadSchemaVersion(PgConnection& connection, PgDeadline deadline) {
+  // The functions are the versions' marks that every reader may see.
+  const auto found = connection.ExecuteScript(
+      "select count(*) from pg_proc p join pg_namespace n on n.oid = p.pronamespace "
+      "where n.nspname = 'lockstep' and p.proname = 'witness_facts'",
+      deadline);
+  LOCKSTEP_RETURN_IF_ERROR(found.status());
+  return *found == "0" ? 0 : 1;
+}
+
+absl::StatusOr<InstalledSchema> InstallSchema(PgConnection& connection, bool solo,
+                                              PgDeadline deadline) {
+  LOCKSTEP_ASSIGN_OR_RETURN(std::string installed,
+                            connection.ExecuteScript(kIsInstalled, deadline));
+  if (installed == "0") {
+    LOCKSTEP_RETURN_IF_ERROR(CheckStandby(connection, solo, deadline));
+    const std::string begin_first_epoch = absl::StrCat(
+        "insert into lockstep.now (epoch) values (1);"
+        "insert into lockstep.epoch (epoch, solo, reason, role) values (1, ",
+        solo ? "true" : "false", ", 'init', session_user);");
+    const std::string lock = "select pg_advisory_xact_lock(hashtext('lockstep.init'));";
+    LOCKSTEP_RETURN_IF_ERROR(
+        connection.ExecuteScript(absl::StrCat("begin;", lock, kRolesSql, "commit"), deadline)
+            .status());
+    LOCKSTEP_RETURN_IF_ERROR(connection.ExecuteScript("begin;" + lock, deadline).status());
+    LOCKSTEP_ASSIGN_OR_RETURN(installed, connection.ExecuteScript(kIsInstalled, deadline));
+    const std::string change = installed == "0" ? kLedger001Sql + begin_first_epoch : "";
+    const auto applied = connection.ExecuteScript(change + "commit", deadline);
+    if (!applied.ok()) {
+      connection.ExecuteScript("rollback", deadline).IgnoreError();  // The error says it all.
+      return applied.status();
+    }
+  }
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::string facts, connection.ExecuteScript(kFacts, deadline));
+  InstalledSchema result;
+  int64_t epoch = 0, is_solo = 0;
+  const std::vector<std::string> parts = absl::StrSplit(facts, ' ');
+  if (parts.size() != 3 || !absl::SimpleAtoi(parts[0], &result.version) ||
+      !absl::SimpleAtoi(parts[1], &epoch) || !absl::SimpleAtoi(parts[2], &is_solo)) {
+    return absl::DataLossError("the schema lockstep is there, but it has no epoch");
+  }
+  result.epoch = Epoch(epoch);
+  result.solo = is_solo != 0;
+  result.roles = {"lockstep_writer", "lockstep_gate", "lockstep_reader", "lockstep_admin"};
+  return result;
+}
+
+}  // namespace lockstep
