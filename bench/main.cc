@@ -26,6 +26,7 @@ struct Suite {
 
 constexpr Suite kSuites[] = {
     {"micro", RunMicro, false},
+    {"ledger", RunLedger, true},
     {"reorder", RunEngine, false},
 };
 

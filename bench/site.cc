@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/base/status_macros.h"
+#include "db-ledger/schema.h"
 
 #include <libpq-fe.h>
 
@@ -15,23 +16,16 @@ namespace lockstep::bench {
 namespace {
 
 constexpr std::chrono::seconds kKafkaTimeout{30};
+constexpr std::chrono::minutes kSqlTimeout{2};
 // The proxies between the databases and before the witness, as the test stack names them.
 constexpr const char* kDistantProxies[] = {"via_replication", "via_pg_s"};
-
-struct ConnectionCloser {
-  void operator()(PGconn* connection) const { PQfinish(connection); }
-};
-using Connection = std::unique_ptr<PGconn, ConnectionCloser>;
-
-struct ResultClearer {
-  void operator()(PGresult* result) const { PQclear(result); }
-};
-using SqlResult = std::unique_ptr<PGresult, ResultClearer>;
 
 struct OptionsFreer {
   void operator()(PQconninfoOption* options) const { PQconninfoFree(options); }
 };
 using ConninfoOptions = std::unique_ptr<PQconninfoOption, OptionsFreer>;
+
+PgDeadline Deadline() { return std::chrono::steady_clock::now() + kSqlTimeout; }
 
 std::string Quoted(const std::string& value) {
   std::string text = "'";
@@ -67,6 +61,13 @@ absl::Status AddLatency(httplib::Client& client, const std::string& proxy, const
 }
 
 }  // namespace
+
+absl::StatusOr<std::unique_ptr<PostgresLedger>> ConnectLedger(const std::string& conninfo) {
+  PostgresLedgerOptions options;
+  options.ledger = conninfo;
+  options.application_name = "lockstep-bench";
+  return PostgresLedger::Connect(options);
+}
 
 absl::StatusOr<std::string> WithKeyword(const std::string& conninfo, const std::string& keyword,
                                         const std::string& value) {
@@ -122,19 +123,15 @@ void Site::DropTopic(const std::string& topic) {
   if (mock_ == nullptr) admin_->DeleteTopic(topic, kKafkaTimeout).IgnoreError();
 }
 
-absl::StatusOr<std::string> Site::Sql(const std::string& conninfo,
-                                      const std::string& statement) const {
-  LOCKSTEP_ASSIGN_OR_RETURN(const std::string writable,
-                            WithKeyword(conninfo, "target_session_attrs", "read-write"));
-  const Connection connection(PQconnectdb(writable.c_str()));
-  if (PQstatus(connection.get()) != CONNECTION_OK) {
-    return absl::UnavailableError(PQerrorMessage(connection.get()));
-  }
-  const SqlResult result(PQexec(connection.get(), statement.c_str()));
-  const ExecStatusType status = PQresultStatus(result.get());
-  if (status == PGRES_COMMAND_OK) return std::string();
-  if (status != PGRES_TUPLES_OK) return absl::InternalError(PQresultErrorMessage(result.get()));
-  return std::string(PQntuples(result.get()) > 0 ? PQgetvalue(result.get(), 0, 0) : "");
+absl::StatusOr<std::unique_ptr<PgConnection>> Site::ConnectTo(const std::string& conninfo) const {
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<PgHost> hosts,
+                            ParsePgHosts(conninfo, "lockstep-bench"));
+  return PgConnection::Open(hosts, PgRole::kPrimary, Deadline());
+}
+
+absl::StatusOr<std::string> Site::Sql(const std::string& conninfo, const std::string& sql) const {
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::unique_ptr<PgConnection> connection, ConnectTo(conninfo));
+  return connection->ExecuteScript(sql, Deadline());
 }
 
 absl::StatusOr<std::string> Site::NewLedger() {
@@ -144,6 +141,8 @@ absl::StatusOr<std::string> Site::NewLedger() {
   databases_.push_back(database);
   LOCKSTEP_ASSIGN_OR_RETURN(const std::string ledger,
                             WithKeyword(options_.ledger, "dbname", database));
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::unique_ptr<PgConnection> connection, ConnectTo(ledger));
+  LOCKSTEP_RETURN_IF_ERROR(InstallSchema(*connection, /*solo=*/false, Deadline()).status());
   return ledger;
 }
 

@@ -17,6 +17,8 @@
 
 #include "common/kafka/kafka_admin.h"
 #include "common/kafka/mock_cluster.h"
+#include "db-ledger/pg_connection.h"
+#include "db-ledger/postgres_ledger.h"
 
 namespace lockstep::bench {
 
@@ -58,9 +60,8 @@ class Site {
   // A new, initialised ledger in a database of its own; its conninfo. Dropped by the destructor.
   absl::StatusOr<std::string> NewLedger();
 
-  // One statement at the read-write host of `conninfo`, outside a transaction; the first column of
-  // the first row, if any.
-  absl::StatusOr<std::string> Sql(const std::string& conninfo, const std::string& statement) const;
+  // SQL at the read-write host of `conninfo`; the first column of the last result, a row a line.
+  absl::StatusOr<std::string> Sql(const std::string& conninfo, const std::string& sql) const;
 
   // The same ledger with its witness at a distance, and that distance: a round trip between primary
   // and standby, and before the witness. 0 ends it. FAILED_PRECONDITION without toxiproxy.
@@ -69,6 +70,7 @@ class Site {
 
  private:
   absl::Status ConnectKafka();
+  absl::StatusOr<std::unique_ptr<PgConnection>> ConnectTo(const std::string& conninfo) const;
 
   SiteOptions options_;
   std::unique_ptr<MockCluster> mock_;
@@ -78,6 +80,8 @@ class Site {
   int64_t round_trip_ms_ = 0;
   int64_t serial_ = 0;
 };
+
+absl::StatusOr<std::unique_ptr<PostgresLedger>> ConnectLedger(const std::string& conninfo);
 
 // `conninfo` (libpq's syntax, either form) with one keyword changed, in keyword form.
 absl::StatusOr<std::string> WithKeyword(const std::string& conninfo, const std::string& keyword,
