@@ -1,0 +1,87 @@
+// Feeds every fuzz target its seeds, mutations of them and random bytes for a moment.
+//   fuzz_smoke [SEED [ITERATIONS]]
+// The seed is printed; the same seed gives the same bytes.
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "tests/fuzz/fuzz_targets.h"
+
+namespace {
+
+struct Target {
+  const char* name;
+  void (*run)(std::string_view);
+  std::vector<std::string> seeds;
+};
+
+constexpr char kRecord[] =
+    R"({"stream":"orders/0","epoch":1,"offset":4711,"producer":"A","term":4,"seq":2301,"at":"98231",)"
+    R"("key":"k1","value":"…","timestamp_ms":1700000000000,"headers":{"h":"v"}})";
+constexpr char kBinaryRecord[] =
+    R"({"stream":"t/1","epoch":2,"offset":0,"producer_b64":"/w==","term":1,"seq":1,"at":"","key":null,)"
+    R"("value_b64":"/wA=","timestamp_ms":0,"headers":[["h","1"],["h",null]],"headers_b64":{"b":"/g=="},)"
+    R"("log_offset":9,"replayed":true,"in_doubt":true})";
+
+const std::vector<Target>& Targets() {
+  static const auto& targets = *new std::vector<Target>{
+      {"record_header", lockstep::FuzzRecordHeader, {"4/2301/98231/A", "1/1//a/b/c"}},
+      {"record_json", lockstep::FuzzRecordJson, {kRecord, kBinaryRecord}},
+      {"source_line",
+       lockstep::FuzzSourceLine,
+       {R"({"value":"hello"})", kBinaryRecord,
+        R"({"key":"k","value_b64":"/wA=","headers":[["h","1"],["h","2"]],"partition":3})"}},
+      {"offset_ranges", lockstep::FuzzOffsetRanges, {"{}", "{[10,13),[15,16)}"}},
+      {"config_file",
+       lockstep::FuzzConfigFile,
+       {"[common]\nbrokers = \"a:1,b:2\" # x\n[kafka]\nsasl.password = 'p\\'\n",
+        "[a.b]\nx = [1, true,\n \"\\\"\\\\\\n\"]\n"}}};
+  return targets;
+}
+
+std::string Mutate(std::string text, std::mt19937_64& random) {
+  const auto below = [&](size_t n) { return n == 0 ? 0 : random() % n; };
+  for (size_t i = 1 + below(4); i > 0; --i) {
+    const size_t at = below(text.size() + 1);
+    switch (below(4)) {
+      case 0:
+        text.insert(at, 1, static_cast<char>(random()));
+        break;
+      case 1:
+        text.erase(at, 1 + below(3));
+        break;
+      case 2:
+        if (at < text.size()) text[at] = static_cast<char>(random());
+        break;
+      default:
+        text.insert(at, text.substr(below(text.size()), below(8)));
+        break;
+    }
+  }
+  return text;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const uint64_t seed = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : std::random_device{}();
+  const int iterations = argc > 2 ? std::atoi(argv[2]) : 200'000;  // NOLINT
+  std::printf("fuzz_smoke %llu %d\n", static_cast<unsigned long long>(seed), iterations);
+  std::fflush(stdout);  // So that it is there when a target aborts.
+  std::mt19937_64 random(seed);
+  for (const Target& target : Targets()) {
+    std::printf("%s\n", target.name);
+    std::fflush(stdout);
+    for (const std::string& text : target.seeds) target.run(text);
+    for (int i = 0; i < iterations; ++i) {
+      std::string bytes = target.seeds[random() % target.seeds.size()];
+      if (random() % 8 == 0) {
+        bytes.resize(random() % 64);
+        for (char& c : bytes) c = static_cast<char>(random());
+      }
+      target.run(Mutate(std::move(bytes), random));
+    }
+  }
+}

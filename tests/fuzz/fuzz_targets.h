@@ -1,0 +1,25 @@
+// Fuzz targets: each takes any bytes and aborts when a parser breaks its word.
+//
+// With clang they are libFuzzer programs (`<name>_fuzzer`); with every compiler `fuzz_smoke` feeds
+// them seeds, mutations of them and random bytes, so that they cannot rot.
+#ifndef LOCKSTEP_TESTS_FUZZ_FUZZ_TARGETS_H_
+#define LOCKSTEP_TESTS_FUZZ_FUZZ_TARGETS_H_
+
+#include <string_view>
+
+namespace lockstep {
+
+// What parses is canonical: written again it is the same bytes.
+void FuzzRecordHeader(std::string_view bytes);
+// What parses as an emitted record can be written, and reads back as itself.
+void FuzzRecordJson(std::string_view bytes);
+// What parses as a source line keeps its payload through an emitted record.
+void FuzzSourceLine(std::string_view bytes);
+// What parses as offset ranges is canonical.
+void FuzzOffsetRanges(std::string_view bytes);
+// No configuration file breaks the reader; what it reads can be quoted and read again.
+void FuzzConfigFile(std::string_view bytes);
+
+}  // namespace lockstep
+
+#endif  // LOCKSTEP_TESTS_FUZZ_FUZZ_TARGETS_H_
