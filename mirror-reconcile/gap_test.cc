@@ -277,6 +277,10 @@ TEST(GapPropertyTest, FastNeverMissesWhatTheWholeScanFinds) {
     }
     Reinject(world.Find(false), ReinjectOrder::kLedger, world.p, world.s);
     RC_ASSERT(world.Find(true).empty());
+    // A rewind may still make the fast answer too large; what it re-injects it sees the next time.
+    for (int round = 0; round < 2; ++round) {
+      Reinject(world.Find(false), ReinjectOrder::kLedger, world.p, world.s);
+    }
     RC_ASSERT(world.Find(false).empty());
     const Verdicts verdicts = world.site.Verify();
     RC_ASSERT(verdicts.good());

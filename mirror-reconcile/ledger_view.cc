@@ -11,8 +11,6 @@
 namespace lockstep {
 namespace {
 
-constexpr RunKey kAfterAllRuns{Epoch(std::numeric_limits<int64_t>::max()),
-                               Seq(std::numeric_limits<int64_t>::max())};
 constexpr int64_t kRunsPerPage = 1000;
 
 }  // namespace

@@ -7,6 +7,7 @@
 #define LOCKSTEP_MIRROR_RECONCILE_LEDGER_VIEW_H_
 
 #include <functional>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string_view>
@@ -25,6 +26,10 @@ namespace lockstep {
 Position PositionOf(const Run& run, Seq seq);
 // The run's last position. REQUIRES: a run has at least one offset (the ledger's promise).
 inline Position LastPositionOf(const Run& run) { return {run.epoch, run.offsets.end() - 1}; }
+
+// A mark that no run lies behind: ReadStream gives nothing of a producer that has it.
+inline constexpr RunKey kAfterAllRuns{Epoch(std::numeric_limits<int64_t>::max()),
+                                      Seq(std::numeric_limits<int64_t>::max())};
 
 class LedgerView {
  public:

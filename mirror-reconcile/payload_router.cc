@@ -1,0 +1,123 @@
+#include "mirror-reconcile/payload_router.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "common/base/status_macros.h"
+#include "mirror-reconcile/kafka_log_reader.h"
+#include "mirror-reconcile/payload_sources.h"
+
+namespace lockstep {
+
+absl::Status ProveRun(const std::string& producer, const Run& run,
+                      const std::vector<SourceEvent>& events) {
+  const std::string what = absl::StrCat(
+      "seqs ", run.first_seq.value(), " to ", run.last_seq.value(), " of producer '", producer,
+      "', term ", run.term.value(), " (source positions ", run.at_first, " to ", run.at_last, ")");
+  if (static_cast<int64_t>(events.size()) != run.last_seq - run.first_seq + 1) {
+    return absl::NotFoundError(absl::StrCat(events.size(), " record(s) instead of ", what));
+  }
+  RunDigest digest;
+  for (size_t i = 0; i < events.size(); ++i) {
+    digest.Add(producer, run.term, run.first_seq + static_cast<int64_t>(i), events[i].payload);
+  }
+  if (digest.Value() == run.digest) return absl::OkStatus();
+  return absl::NotFoundError(absl::StrCat("its bytes are not what was written: the digest of ",
+                                          what, " differs from the ledger's"));
+}
+
+PayloadRouter::PayloadRouter(PayloadRouterOptions options, Ledger& ledger,
+                             std::vector<ProducerInfo> producers)
+    : options_(std::move(options)), ledger_(ledger), producers_(std::move(producers)) {}
+
+PayloadRouter::Candidate PayloadRouter::Open(const PayloadSpec& spec) {
+  Candidate candidate{spec.text, nullptr, absl::OkStatus()};
+  if (std::holds_alternative<LedgerPayloadSpec>(spec.kind)) {
+    candidate.source = std::make_unique<LedgerPayloadSource>(ledger_);
+  } else if (const auto* log = std::get_if<LogPayloadSpec>(&spec.kind)) {
+    KafkaConfig kafka = options_.kafka;
+    kafka.brokers = log->brokers;
+    candidate.source = std::make_unique<LogPayloadSource>(
+        spec.text,
+        [kafka, topic = log->topic, patience = options_.patience](
+            int32_t partition) -> absl::StatusOr<std::unique_ptr<LogReader>> {
+          LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<KafkaLogReader> reader,
+                                    KafkaLogReader::Open(kafka, {topic, partition}, patience));
+          return std::unique_ptr<LogReader>(std::move(reader));
+        });
+  } else {
+    auto opened =
+        OpenPayloadSource(std::get<SourceSpec>(spec.kind), {.source_db = options_.source_db});
+    candidate.why = opened.status();
+    if (opened.ok()) candidate.source = std::move(opened).value();
+  }
+  return candidate;
+}
+
+PayloadRouter::Candidate PayloadRouter::OpenRegistered(const std::string& producer) {
+  for (const ProducerInfo& info : producers_) {
+    if (info.name != producer) continue;
+    absl::StatusOr<SourceSpec> source = ParseSourceSpec(info.source);
+    if (!source.ok()) return {info.source, nullptr, source.status()};
+    return Open({"", info.source, std::move(source).value()});
+  }
+  return {"", nullptr, absl::NotFoundError("the ledger does not know this producer")};
+}
+
+std::vector<PayloadRouter::Candidate>& PayloadRouter::CandidatesOf(const std::string& producer) {
+  const auto [it, inserted] = candidates_.try_emplace(producer);
+  std::vector<Candidate>& candidates = it->second;
+  if (!inserted) return candidates;
+  for (const bool named : {true, false}) {
+    for (const PayloadSpec& spec : options_.specs) {
+      if (named ? spec.producer == producer : spec.producer.empty()) {
+        candidates.push_back(Open(spec));
+      }
+    }
+  }
+  if (candidates.empty()) {
+    candidates.push_back(Open({"", "ledger", LedgerPayloadSpec{}}));
+    candidates.push_back(OpenRegistered(producer));
+  }
+  return candidates;
+}
+
+absl::StatusOr<std::vector<SourceEvent>> PayloadRouter::Fetch(const StreamInfo& stream,
+                                                              const std::string& producer,
+                                                              const Run& run) {
+  std::string reasons;
+  bool away = false;
+  for (Candidate& candidate : CandidatesOf(producer)) {
+    absl::Status why = candidate.why;
+    if (candidate.source != nullptr) {
+      auto events = candidate.source->Read({stream, producer, run});
+      why = events.ok() ? ProveRun(producer, run, *events) : events.status();
+      if (why.ok()) return std::move(events).value();
+    }
+    away = away || absl::IsUnavailable(why);
+    absl::StrAppend(&reasons, reasons.empty() ? "" : "; ", candidate.text, ": ",
+                    std::string(why.message()));
+  }
+  const std::string message =
+      absl::StrCat("seqs ", run.first_seq.value(), " to ", run.last_seq.value(), " of producer '",
+                   producer, "' on ", ToString(stream.name), " cannot be had: ", reasons);
+  return away ? absl::UnavailableError(message) : absl::NotFoundError(message);
+}
+
+absl::Status PayloadRouter::CheckSourceReaches(const StreamInfo& stream,
+                                               const std::string& producer, const Run& run) {
+  auto it = registered_.find(producer);
+  if (it == registered_.end()) it = registered_.emplace(producer, OpenRegistered(producer)).first;
+  const Candidate& registered = it->second;
+  if (registered.source == nullptr) {
+    // That it cannot be opened here is no proof that it lacks anything.
+    return absl::UnknownError(
+        absl::StrCat(registered.text, ": ", std::string(registered.why.message())));
+  }
+  auto events = registered.source->Read({stream, producer, run});
+  if (!events.ok()) return Annotate(events.status(), registered.text);
+  return Annotate(ProveRun(producer, run, *events), registered.text);
+}
+
+}  // namespace lockstep

@@ -1,0 +1,134 @@
+#include "mirror-reconcile/payload_sources.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+
+#include "common/base/status_macros.h"
+#include "db-ledger/run_payload.h"
+#include "mirror-reconcile/ledger_view.h"
+
+namespace lockstep {
+namespace {
+
+constexpr int64_t kRunsReadAhead = 64;
+
+std::string Describe(const PayloadRequest& request, Seq seq) {
+  return absl::StrCat("seq ", seq.value(), " of producer '", request.producer, "' on ",
+                      ToString(request.stream.name), " (source positions ", request.run.at_first,
+                      " to ", request.run.at_last, ")");
+}
+
+Payload CopyContent(const RecordContent& content) {
+  Payload payload;
+  if (const auto key = content.key()) payload.key = std::string(*key);
+  if (const auto value = content.value()) payload.value = std::string(*value);
+  payload.timestamp_ms = content.timestamp_ms();
+  std::vector<RunDigest::HeaderView> headers;
+  content.ForeignHeaders(headers);
+  for (const auto& [name, value] : headers) {
+    payload.headers.emplace_back(std::string(name),
+                                 value ? std::optional(std::string(*value)) : std::nullopt);
+  }
+  return payload;
+}
+
+// The source position of the i-th of `count` records, where it follows from first and last.
+std::string AtOf(const Run& run, int64_t i, int64_t count) {
+  if (i == 0) return run.at_first;
+  if (i == count - 1) return run.at_last;
+  const absl::StatusOr<int64_t> first = ParseDecimal(run.at_first);
+  const absl::StatusOr<int64_t> last = ParseDecimal(run.at_last);
+  if (!first.ok() || !last.ok() || *last - *first != count - 1) return "";
+  return std::to_string(*first + i);
+}
+
+}  // namespace
+
+// ReadStream reads every producer without a mark, so all others get one behind their last run.
+absl::Status LedgerPayloadSource::ReadAhead(StreamId stream, const Run& from,
+                                            std::vector<Run>& ahead) {
+  if (producers_.empty()) {
+    LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<ProducerInfo> known, ledger_.ListProducers());
+    for (const ProducerInfo& producer : known) producers_.push_back(producer.id);
+  }
+  ReadStreamRequest request{stream, {}, kRunsReadAhead, true};
+  for (const ProducerId producer : producers_) request.after[producer] = kAfterAllRuns;
+  request.after[from.producer] = {from.epoch, from.first_seq - 1};
+  LOCKSTEP_ASSIGN_OR_RETURN(StreamPage page, ledger_.ReadStream(request));
+  ahead = std::move(page.runs);
+  std::erase_if(ahead, [&from](const Run& run) { return run.producer != from.producer; });
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<SourceEvent>> LedgerPayloadSource::Read(const PayloadRequest& request) {
+  const Run& wanted = request.run;
+  std::vector<Run>& ahead = ahead_[{request.stream.id, wanted.producer}];
+  const auto find = [&] {
+    return std::find_if(ahead.begin(), ahead.end(), [&wanted](const Run& run) {
+      return run.epoch == wanted.epoch && run.first_seq == wanted.first_seq;
+    });
+  };
+  auto found = find();
+  if (found == ahead.end()) {
+    LOCKSTEP_RETURN_IF_ERROR(ReadAhead(request.stream.id, wanted, ahead));
+    found = find();
+  }
+  if (found == ahead.end() || found->payload.empty()) {
+    return absl::NotFoundError(
+        absl::StrCat("the ledger keeps no payload of ", Describe(request, wanted.first_seq)));
+  }
+  const int64_t count = wanted.last_seq - wanted.first_seq + 1;
+  LOCKSTEP_ASSIGN_OR_RETURN(std::vector<Payload> payloads, DecodeRunPayload(found->payload, count));
+  std::vector<SourceEvent> events(payloads.size());
+  for (size_t i = 0; i < payloads.size(); ++i) {
+    events[i].at = AtOf(wanted, static_cast<int64_t>(i), count);
+    events[i].payload = std::move(payloads[i]);
+  }
+  return events;
+}
+
+absl::StatusOr<LogPayloadSource::Index*> LogPayloadSource::IndexOf(int32_t partition) {
+  const auto known = indexes_.find(partition);
+  if (known != indexes_.end()) return &known->second;
+  Index index;
+  LOCKSTEP_ASSIGN_OR_RETURN(index.log, open_(partition));
+  LOCKSTEP_ASSIGN_OR_RETURN(const LogExtent extent, index.log->Extent());
+  LOCKSTEP_RETURN_IF_ERROR(index.log->Read(extent.lo, extent.hi, [&index](const LogRecord& record) {
+    if (record.kind != LogRecord::Kind::kOurs) return;
+    auto& places = index.places[{std::string(record.header.producer), record.header.term}];
+    if (places.empty() || record.header.seq > places.back().seq) {
+      places.push_back({record.header.seq, record.offset});
+    }
+  }));
+  return &indexes_.emplace(partition, std::move(index)).first->second;
+}
+
+absl::StatusOr<std::vector<SourceEvent>> LogPayloadSource::Read(const PayloadRequest& request) {
+  LOCKSTEP_ASSIGN_OR_RETURN(Index* const index, IndexOf(request.stream.name.partition));
+  const Run& run = request.run;
+  const auto& places = index->places[{request.producer, run.term}];
+  auto place = std::partition_point(places.begin(), places.end(),
+                                    [&run](const Place& p) { return p.seq < run.first_seq; });
+  std::map<Offset, size_t> wanted;
+  const auto count = static_cast<size_t>(run.last_seq - run.first_seq + 1);
+  for (size_t i = 0; i < count; ++i, ++place) {
+    const Seq seq = run.first_seq + static_cast<int64_t>(i);
+    if (place == places.end() || place->seq != seq) {
+      return absl::NotFoundError(absl::StrCat(name_, " has not ", Describe(request, seq)));
+    }
+    wanted[place->offset] = i;
+  }
+  std::vector<SourceEvent> events(count);
+  LOCKSTEP_RETURN_IF_ERROR(index->log->Read(
+      wanted.begin()->first, wanted.rbegin()->first + 1, [&](const LogRecord& record) {
+        const auto it = wanted.find(record.offset);
+        if (it == wanted.end() || record.content == nullptr) return;
+        events[it->second].at = std::string(record.header.at);
+        events[it->second].payload = CopyContent(*record.content);
+      }));
+  return events;
+}
+
+}  // namespace lockstep

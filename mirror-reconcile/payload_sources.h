@@ -1,0 +1,68 @@
+// Two more PayloadSources: the ledger's own rows, and another log that survived.
+#ifndef LOCKSTEP_MIRROR_RECONCILE_PAYLOAD_SOURCES_H_
+#define LOCKSTEP_MIRROR_RECONCILE_PAYLOAD_SOURCES_H_
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+#include "common/kafka/kafka_config.h"
+#include "db-ledger/ledger.h"
+#include "mirror-reconcile/log_reader.h"
+#include "producer/sources/payload_source.h"
+
+namespace lockstep {
+
+// Payloads that the producer kept in its ledger rows (--payload-in-ledger). The rows keep no `at`
+// but the first and the last one; between them it is told where it follows from those (whole
+// numbers without a hole), else left empty. Rows are read ahead, a page at a time. `ledger` must
+// outlive it.
+class LedgerPayloadSource final : public PayloadSource {
+ public:
+  explicit LedgerPayloadSource(Ledger& ledger) : ledger_(ledger) {}
+  absl::StatusOr<std::vector<SourceEvent>> Read(const PayloadRequest& request) override;
+
+ private:
+  absl::Status ReadAhead(StreamId stream, const Run& from, std::vector<Run>& ahead);
+
+  Ledger& ledger_;
+  std::vector<ProducerId> producers_;  // All that the ledger knows.
+  std::map<std::pair<StreamId, ProducerId>, std::vector<Run>> ahead_;
+};
+
+// Records of another log, found by identity. The first request for a stream scans that log once and
+// remembers where each producer's seqs lie; each run is then read from there.
+class LogPayloadSource final : public PayloadSource {
+ public:
+  // Opens the partition `partition` of the log.
+  using Opener = std::function<absl::StatusOr<std::unique_ptr<LogReader>>(int32_t partition)>;
+  LogPayloadSource(std::string name, Opener open)
+      : name_(std::move(name)), open_(std::move(open)) {}
+  absl::StatusOr<std::vector<SourceEvent>> Read(const PayloadRequest& request) override;
+
+ private:
+  // Ascending seqs of one producer and term and the offset of each one's first occurrence.
+  struct Place {
+    Seq seq;
+    Offset offset;
+  };
+  struct Index {
+    std::unique_ptr<LogReader> log;
+    std::map<std::pair<std::string, Term>, std::vector<Place>> places;
+  };
+  absl::StatusOr<Index*> IndexOf(int32_t partition);
+
+  std::string name_;  // For messages.
+  Opener open_;
+  std::map<int32_t, Index> indexes_;
+};
+
+}  // namespace lockstep
+
+#endif  // LOCKSTEP_MIRROR_RECONCILE_PAYLOAD_SOURCES_H_
