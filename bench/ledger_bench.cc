@@ -86,7 +86,7 @@ class LedgerSuite {
                        bool report_wal) {
     const int64_t per_commit = kRecordsPerSecond / kWriters * interval_ms / 1000;
     // Enough commits that pages, not their rounding, are what is measured.
-    const int64_t commits = site_.Scale(20, 300, 1000);
+    const int64_t commits = site_.Scale(20, 500, 2000);
     Gathered gathered;
     const auto ours = [&]() -> absl::StatusOr<double> {
       LOCKSTEP_ASSIGN_OR_RETURN(const Cost cost,
