@@ -154,6 +154,12 @@ absl::StatusOr<KafkaSettings> KafkaAdmin::Describe(rd_kafka_ResourceType_t type,
 }
 
 absl::StatusOr<KafkaSettings> KafkaAdmin::TopicSettings(const std::string& topic, Timeout timeout) {
+  // The controller answers this. Where metadata names none (librdkafka's mock cluster) librdkafka
+  // would wait for one until the timeout.
+  LOCKSTEP_RETURN_IF_ERROR(Ask(handle_.get(), timeout).status());
+  if (rd_kafka_controllerid(handle_.get(), 0) < 0) {
+    return absl::UnimplementedError("settings of \"" + topic + "\": the cluster has no controller");
+  }
   return Describe(RD_KAFKA_RESOURCE_TOPIC, topic, timeout);
 }
 
