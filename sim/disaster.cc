@@ -6,7 +6,6 @@
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
 
-#include "common/model/rules.h"
 #include "sim/world.h"
 
 namespace lockstep::sim {
@@ -31,29 +30,25 @@ const Scenario& ScenarioOf(int64_t seed) {
 }
 
 DisasterReport RunDisasters(const DisasterOptions& options, const std::function<bool()>& go_on) {
-  Rules rules = kAllRules;
-  Plants plants;
-  if (options.broken != nullptr) {
-    if (options.broken->rule != nullptr) rules.*(options.broken->rule) = false;
-    if (options.broken->plant != nullptr) plants.*(options.broken->plant) = true;
-  }
   DisasterReport report;
   for (int64_t seed = options.from_seed; seed < options.from_seed + options.seeds; ++seed) {
     if (!go_on()) break;
     const Scenario& scenario = options.scenario ? *options.scenario : ScenarioOf(seed);
-    World world(scenario, rules, plants, static_cast<uint64_t>(seed), /*keep_trace=*/false);
+    World world(scenario, options.broken, static_cast<uint64_t>(seed), /*keep_trace=*/false);
     world.Run();
     ++report.seeds;
     for (size_t i = 0; i < kEventKinds; ++i) {
       report.coverage[i] += world.journal().coverage()[i];
     }
-    if (!world.journal().violated()) continue;
-    if (++report.violations == 1) {
-      World again(scenario, rules, plants, static_cast<uint64_t>(seed), /*keep_trace=*/true);
+    const bool violated = world.journal().violated();
+    if (!violated && (!options.trace || report.seeds > 1)) continue;
+    if ((violated && ++report.violations == 1) || !violated) {
+      World again(scenario, options.broken, static_cast<uint64_t>(seed), /*keep_trace=*/true);
       again.Run();
+      report.first_trace = again.journal().trace();
+      if (!violated) continue;
       report.first_failing_seed = seed;
       report.first_violation = again.journal().violation();
-      report.first_trace = again.journal().trace();
       report.replay = ReplayCommand(options, seed);
     }
     if (options.broken != nullptr) break;

@@ -18,6 +18,7 @@ struct DisasterOptions {
   int64_t from_seed = 1;
   const Scenario* scenario = nullptr;  // Null: seeds go round over all.
   const Break* broken = nullptr;       // Null: every rule on, nothing planted.
+  bool trace = false;                  // Keep the first seed's trace also when nothing is wrong.
 };
 
 struct DisasterReport {
@@ -25,8 +26,8 @@ struct DisasterReport {
   int64_t violations = 0;
   std::optional<int64_t> first_failing_seed;
   std::string first_violation;
-  std::vector<std::string> first_trace;
-  std::string replay;  // The command that runs the first failing seed again.
+  std::vector<std::string> first_trace;  // Of the first failing seed (or of the first, if asked).
+  std::string replay;                    // The command that runs the first failing seed again.
   Coverage coverage{};
 };
 

@@ -31,7 +31,7 @@ TEST(DisasterTest, InvariantsHoldOverAllScenarios) {
 TEST(DisasterTest, OneSeedIsOneHistory) {
   for (int64_t seed = 1; seed <= 12; ++seed) {
     const auto trace = [seed] {
-      World world(ScenarioOf(seed), kAllRules, {}, static_cast<uint64_t>(seed), true);
+      World world(ScenarioOf(seed), nullptr, static_cast<uint64_t>(seed), true);
       world.Run();
       return world.journal().trace();
     };
@@ -42,7 +42,7 @@ TEST(DisasterTest, OneSeedIsOneHistory) {
 TEST(DisasterTest, KeepingTheTraceChangesNothing) {
   for (int64_t seed = 1; seed <= 12; ++seed) {
     const auto coverage = [seed](bool keep_trace) {
-      World world(ScenarioOf(seed), kAllRules, {}, static_cast<uint64_t>(seed), keep_trace);
+      World world(ScenarioOf(seed), nullptr, static_cast<uint64_t>(seed), keep_trace);
       world.Run();
       return world.journal().coverage();
     };

@@ -1,6 +1,6 @@
 // FailoverProcess: one run of `lockstep-mirror-reconcile failover` at the surviving site: the
-// shipped gap, re-injection plan and verification, with simulated Kafka and ledger around them. It
-// may be killed after any step; the next run starts over.
+// shipped plan, gap, re-injection and verification, with simulated Kafka and ledger around them. It
+// may be killed after any step, also with requests in flight; the next run starts over.
 #ifndef LOCKSTEP_SIM_FAILOVER_PROCESS_H_
 #define LOCKSTEP_SIM_FAILOVER_PROCESS_H_
 
@@ -12,8 +12,8 @@ namespace lockstep::sim {
 
 class FailoverProcess {
  public:
-  // `site` takes over and ends the epoch `ended`.
-  FailoverProcess(Parts& parts, int site, Epoch ended, int number);
+  // `site` takes over.
+  FailoverProcess(Parts& parts, int site, int number);
   ~FailoverProcess();
 
   bool alive() const;

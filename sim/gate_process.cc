@@ -47,10 +47,9 @@ void GateProcess::Die(std::string_view why) {
 }
 
 void GateProcess::Stop(const absl::Status& why) {
-  const bool in_office = site_ == parts_.ledger.primary_site() && !parts_.ledger.site_lost();
-  const bool standby_took_over = site_ == parts_.ledger.primary_site() && parts_.ledger.promoted();
-  if (in_office || standby_took_over) {
-    parts_.journal.Violation(absl::StrCat(name_, " stops: ", std::string(why.message())));
+  if (!parts_.ledger.IsLost(site_)) {
+    parts_.journal.Stopped(absl::StrCat(name_, " stops: ", std::string(why.message())),
+                           parts_.rule_is_off);
   }
   Die(std::string(why.message()));
 }
@@ -99,6 +98,7 @@ bool GateProcess::Open() {
           Opened(answer.value);
         } else if (answer.outcome == CommitOutcome::kUnknown) {
           parts_.journal.Saw(Event::gate_open_abandoned);  // The next open takes another term (C6).
+          if (parts_.ledger.IsLost(site_) && parts_.random.Percent(50)) Die("open unknown");
         }
       });
   return true;
@@ -143,7 +143,8 @@ void GateProcess::Opened(const OpenedGate& opened) {
                                                      : Event::gate_in_doubt_not_seen);
   }
   if (const absl::Status resolved = gate_->Resolve(doubt); !resolved.ok()) {
-    Stop(resolved);
+    // A newer gate may have sent since this one's term was taken; then this one is fenced already.
+    InOffice() ? Stop(resolved) : Die("a newer gate is at work");
     return;
   }
   ResequencerOptions order;
@@ -155,6 +156,12 @@ void GateProcess::Opened(const OpenedGate& opened) {
   resequencer_ = std::make_unique<Resequencer>(std::move(order), parking_);
   auto marks = parts_.ledger.Read(client_).MarksAfter(stream_, gate_->done());
   if (marks.ok()) resequencer_->set_marks(*std::move(marks));
+}
+
+bool GateProcess::InOffice() const {
+  const auto& cursors = parts_.ledger.Primary().cursors;
+  const auto cursor = cursors.find({kGroup, stream_});
+  return cursor != cursors.end() && cursor->second.term == gate_->term();
 }
 
 void GateProcess::EndOtherGates() {
@@ -300,9 +307,7 @@ bool GateProcess::SendOne() {
   gate_->Leaves(effect.position);
   parts_.journal.Saw(Event::effect);
   if (effect.position.epoch < epoch_) parts_.journal.Saw(Event::effect_of_old_epoch);
-  if (parts_.ledger.site_lost() &&
-      (parts_.ledger.promoted() ? site_ != parts_.ledger.primary_site()
-                                : site_ == parts_.ledger.primary_site())) {
+  if (parts_.ledger.IsLost(site_)) {
     parts_.journal.Saw(Event::old_gate_sends_after_loss);
   }
   const int times = parts_.plants.effect_twice && parts_.random.Percent(5) ? 2 : 1;

@@ -39,6 +39,7 @@ class GateProcess {
   void Stop(const absl::Status& why);
   bool Open();
   void Opened(const OpenedGate& opened);
+  bool InOffice() const;
   void EndOtherGates();
   bool ReadLedger();
   bool ReadLogs();

@@ -38,6 +38,24 @@ Ledger& SimLedgerPair::Read(ClientId client) {
   return reader;
 }
 
+void SimLedgerPair::CallInARow(ClientId client, const std::function<void(Ledger&)>& calls) {
+  LOCKSTEP_CHECK(promoted_, "without a standby there is nothing to wait for");
+  MemoryLedger ledger(&databases_[primary_], rules_, "lockstep");
+  ledger.SetFate([&](const PendingCommit& commit) {
+    const int64_t chance = random_.Below(10);
+    const CommitFate fate = chance == 0   ? CommitFate::kUnknownApplied
+                            : chance == 1 ? CommitFate::kUnknownNotApplied
+                                          : CommitFate::kDurable;
+    journal_.Say("ledger ", Where(primary_), ": ", clients_[static_cast<size_t>(client)].name, ": ",
+                 commit.call,
+                 fate == CommitFate::kUnknownNotApplied ? " is lost on its way" : " commits",
+                 fate == CommitFate::kUnknownApplied ? ", the answer is lost" : "");
+    return fate;
+  });
+  calls(ledger);
+  DurableChanged();
+}
+
 bool SimLedgerPair::MayLoseSite() const {
   return !lost_ && standby_attached_ && !databases_[1 - primary_].solo();
 }
@@ -77,8 +95,8 @@ void SimLedgerPair::Execute(Call& call) {
     if (lost_ && client.site != primary_) journal_.Saw(Event::append_refused_after_loss);
     journal_.Say("ledger ", Where(call.database), ": ", client.name, ": ", call.what, " refused, ",
                  ToString(result.refusal));
+    if (client.alive && !call.answered) call.deliver(std::nullopt, /*known=*/true);
     call.answered = true;
-    if (client.alive) call.deliver(std::nullopt, /*known=*/true);
     return;
   }
   journal_.Saw(Event::ledger_commit);

@@ -87,6 +87,10 @@ class SimLedgerPair {
     calls_.push_back(std::move(call));
   }
 
+  // Runs calls at once, one after another, at the database in office, while any of the answers may
+  // be lost. For shipped code that asks the ledger itself. REQUIRES: promoted().
+  void CallInARow(ClientId client, const std::function<void(Ledger&)>& calls);
+
   // For reads only; valid until the next step. What it shows may not be durable.
   Ledger& Read(ClientId client);
 
@@ -105,7 +109,8 @@ class SimLedgerPair {
   // that the epoch is not solo.
   bool MayLoseSite() const;
   void LoseSite();
-  bool site_lost() const { return lost_; }
+  // This site is lost and not rebuilt.
+  bool IsLost(int site) const { return lost_ && (site == primary_) != promoted_; }
   // Idempotent: promoting a promoted database changes nothing.
   void Promote();
   bool promoted() const { return promoted_; }

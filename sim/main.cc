@@ -34,16 +34,16 @@ std::string ScenarioHelp() {
   return help;
 }
 
-void PrintFailure(const DisasterReport& report) {
+void PrintTrace(const DisasterReport& report) {
   for (const std::string& line : report.first_trace) std::printf("%s\n", line.c_str());
-  std::printf("replay: %s\n", report.replay.c_str());
+  if (report.violations > 0) std::printf("replay: %s\n", report.replay.c_str());
 }
 
 int RunDisaster(const DisasterOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   const DisasterReport report = RunDisasters(options, [] { return g_stop == 0; });
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-  if (report.violations > 0) PrintFailure(report);
+  PrintTrace(report);
   std::printf("%s\n", SummaryJson(options, report, took.count()).c_str());
   return report.violations > 0 ? kNo : kYes;
 }
@@ -74,6 +74,7 @@ int Main(int argc, char** argv) {
   disaster->add_option("--break", broken,
                        "Switch one rule of the protocol off or plant one bug, and stop at the "
                        "first violation");
+  disaster->add_flag("--trace", options.trace, "Print the first seed's history also if it is fine");
   disaster->add_flag("--list-breaks", list_breaks, "Print the names for --break, one a line");
   try {
     app.parse(argc, argv);

@@ -22,6 +22,7 @@ inline constexpr char kGroup[] = "payments";
 struct Parts {
   const Scenario& scenario;
   const Rules rules;
+  const bool rule_is_off;
   const Plants plants;
   Random& random;
   Journal& journal;

@@ -72,11 +72,12 @@ bool ProducerProcess::Step() {
     parts_.journal.Saw(Event::producer_tenure_ended);
   }
   if (end == Tenure::End::kInconsistentOffsets || end == Tenure::End::kRefused) {
-    parts_.journal.Violation(absl::StrCat("I2: ", name_, " stops: ", std::string(ToString(end)),
-                                          ", ", std::string(tenure_->why().message())));
+    parts_.journal.Stopped(absl::StrCat(name_, " stops: ", std::string(ToString(end)), ", ",
+                                        std::string(tenure_->why().message())),
+                           parts_.rule_is_off);
   }
   const bool again = end == Tenure::End::kOpenUnknown || end == Tenure::End::kDeliveryFailed;
-  if (!again || parts_.ledger.primary_site() != site_ || parts_.ledger.site_lost()) {
+  if (!again || parts_.ledger.IsLost(site_)) {
     Die(ToString(end));
   } else {
     parts_.journal.Say(name_, ": tenure ended, ", ToString(end), "; begins another");

@@ -8,7 +8,7 @@ namespace {
 constexpr std::array kScenarios = {
     Scenario{.name = "one-site",
              .about = "no site is lost: processes crash, come twice, answers are lost",
-             .faults_max = 5},
+             .faults_max = 6},
     Scenario{.name = "site-loss",
              .about = "the primary site is lost, mirrored by the identity policy",
              .sites_lost = 1},
@@ -20,7 +20,7 @@ constexpr std::array kScenarios = {
              .unordered = true},
     Scenario{.name = "no-mirror",
              .about = "the standby's Kafka is empty: everything is re-injected",
-             .faults_max = 2,
+             .faults_max = 3,
              .sites_lost = 1,
              .mirror = MirrorKind::kNone},
     Scenario{.name = "two-streams",

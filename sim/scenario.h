@@ -20,8 +20,8 @@ struct Scenario {
   std::string_view about;
   int partitions = 1;
   int producers = 2;
-  int events_max = 3;  // Of each producer, in the first epoch.
-  int faults_max = 3;  // Crashes, lost answers, second processes …; the site's loss is extra.
+  int events_max = 4;  // Of each producer, in the first epoch.
+  int faults_max = 4;  // Crashes, lost answers, second processes …; the site's loss is extra.
   int sites_lost = 0;  // 1: a failover; 2: and a fail-back, lost again.
   MirrorKind mirror = MirrorKind::kIdentity;
   bool payload_in_ledger = true;  // Else regenerated from the source, the same at every attempt.

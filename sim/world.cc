@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 
 #include "common/base/check.h"
 
@@ -10,35 +11,59 @@ namespace {
 
 constexpr int64_t kStepsMax = 30'000;  // A run has some hundreds; more is a livelock.
 
+Rules RulesOf(const Break* broken) {
+  Rules rules = kAllRules;
+  if (broken != nullptr && broken->rule != nullptr) rules.*(broken->rule) = false;
+  return rules;
+}
+
+Plants PlantsOf(const Break* broken) {
+  Plants plants;
+  if (broken != nullptr && broken->plant != nullptr) plants.*(broken->plant) = true;
+  return plants;
+}
+
 }  // namespace
 
-World::World(const Scenario& scenario, const Rules& rules, const Plants& plants, uint64_t seed,
-             bool keep_trace)
+World::World(const Scenario& scenario, const Break* broken, uint64_t seed, bool keep_trace)
     : scenario_(scenario),
       random_(seed * 2654435761u + 1),
       journal_(keep_trace),
       broker_p_("P", random_, journal_),
       broker_s_("S", random_, journal_),
-      ledger_(rules, plants.reply_before_flush, random_, journal_),
+      ledger_(RulesOf(broken), PlantsOf(broken).reply_before_flush, random_, journal_),
       checker_(
           kTopic, sources_, outside_,
           [this](int32_t partition, Position position) { return Truth(partition, position); },
           journal_),
-      parts_{scenario, rules,    plants,  random_, journal_, ledger_, {&broker_p_, &broker_s_},
-             sources_, outside_, checker_} {
+      parts_{scenario,
+             RulesOf(broken),
+             broken != nullptr && broken->rule != nullptr,
+             PlantsOf(broken),
+             random_,
+             journal_,
+             ledger_,
+             {&broker_p_, &broker_s_},
+             sources_,
+             outside_,
+             checker_} {
   for (int p = 0; p < scenario.producers; ++p) {
     sources_.emplace_back(std::string(1, static_cast<char>('A' + p)));
   }
   ledger_.SetDurableHook([this](Ledger& durable) { checker_.DurableIs(durable); });
   admin_ = ledger_.Connect(0, "admin");
   for (int64_t& weight : weights_) weight = std::array{1, 2, 3, 5, 8}[random_.Index(5)];
-  weights_[static_cast<size_t>(Actor::kFault)] = random_.Between(1, 2);
-  faults_left_ = random_.Between(0, scenario.faults_max);
-  lose_at_ = random_.Below(1 + random_.Between(10, 400));
+  const int64_t horizon = std::array{60, 120, 240, 480}[random_.Index(4)];
+  for (int64_t n = random_.Between(0, scenario.faults_max); n > 0; --n) {
+    faults_at_.push_back(random_.Between(0, horizon));
+  }
+  std::sort(faults_at_.begin(), faults_at_.end(), std::greater<>());
+  lose_at_ = random_.Between(10, 220);
+  for (int64_t& weight : fault_weights_) weight = std::array{0, 1, 1, 2, 4}[random_.Index(5)];
   if (scenario.mirror != MirrorKind::kNone) {
-    mirror_ =
-        std::make_unique<SimMirror>(broker_p_, broker_s_, scenario.mirror, kTopic,
-                                    scenario.partitions, plants.mirror_skips, random_, journal_);
+    mirror_ = std::make_unique<SimMirror>(broker_p_, broker_s_, scenario.mirror, kTopic,
+                                          scenario.partitions, parts_.plants.mirror_skips, random_,
+                                          journal_);
   }
   WriteEvents();
 }
@@ -63,25 +88,29 @@ const SimRecord* World::Truth(int32_t partition, Position position) const {
 void World::Run() {
   while (!journal_.violated()) {
     if (++steps_ > kStepsMax) {
-      journal_.Violation("stuck: much happens and nothing comes of it");
+      journal_.Stopped("stuck: much happens and nothing comes of it", journal_.defended() > 0);
       return;
     }
     journal_.Advance(random_.Between(50, 5000));
     if (SitesToLose() && steps_ >= lose_at_ && ledger_.MayLoseSite() && in_service_) LoseSite();
-    if (!draining_ && !SitesToLose() && in_service_ && (faults_left_ == 0 || steps_ > 600)) {
+    FaultsDue();
+    if (!draining_ && !SitesToLose() && in_service_ && faults_at_.empty()) {
       draining_ = true;
-      faults_left_ = 0;
       ledger_.SetStandbyAway(false);
       journal_.Say("-- no more faults; the world runs until nothing can happen any more");
     }
     if (!StepOnce()) {
       if (draining_) break;
-      faults_left_ = 0;  // Nothing can happen by itself: what is left comes now.
-      lose_at_ = 0;
+      // Nothing can happen by itself: what is to come comes now.
+      if (!faults_at_.empty()) {
+        faults_at_.back() = steps_;
+      } else {
+        lose_at_ = std::min(lose_at_, steps_);
+      }
       ledger_.SetStandbyAway(false);
     }
   }
-  if (journal_.violated()) return;
+  if (journal_.violated() || journal_.defended() > 0) return;
   const std::string missing = checker_.Missing();
   if (!missing.empty()) {
     journal_.Violation(
@@ -96,9 +125,11 @@ bool World::StepOnce() {
   size_t chosen = 0;
   while (pick >= weights_[chosen]) pick -= weights_[chosen++];
   for (size_t i = 0; i < kActors; ++i) {
-    if (Act(static_cast<Actor>((chosen + i) % kActors))) return true;
+    const auto actor = static_cast<Actor>((chosen + i) % kActors);
+    if (actor == Actor::kMirror && i > 0) continue;  // It may lag as long as others are busy.
+    if (Act(actor)) return true;
   }
-  return false;
+  return Act(Actor::kMirror);
 }
 
 bool World::Act(Actor actor) {
@@ -115,8 +146,6 @@ bool World::Act(Actor actor) {
       return StepGates();
     case Actor::kOperator:
       return StepOperator();
-    case Actor::kFault:
-      return StepFault();
     case Actor::kCount:
       break;
   }
@@ -188,7 +217,7 @@ bool World::OperatorInPeace() {
         solo_off_asked_ = false;
         if (!answer.committed()) return;
         journal_.Saw(Event::solo_ended);
-        lose_at_ = steps_ + random_.Below(1 + random_.Between(10, 300));
+        lose_at_ = steps_ + random_.Between(0, 150);
       });
   return true;
 }
@@ -197,7 +226,7 @@ bool World::OperatorAfterLoss() {
   FailoverProcess* failover = AnyAlive(failovers_);
   if (failover == nullptr) {
     failovers_.push_back(std::make_unique<FailoverProcess>(
-        parts_, 1 - home_, Epoch(sites_lost_), static_cast<int>(failovers_.size()) + 1));
+        parts_, 1 - home_, static_cast<int>(failovers_.size()) + 1));
     return true;
   }
   // A gate may recover as soon as the new epoch has begun; it waits for what is not there yet.
@@ -241,11 +270,13 @@ void World::StartGate(int32_t partition) {
 void World::LoseSite() {
   journal_.Saw(sites_lost_ == 0 ? Event::site_lost : Event::site_lost_again);
   ++sites_lost_;
+  lose_at_ = kStepsMax;  // The next one comes some time after the standby is one again.
   in_service_ = false;
   ledger_.LoseSite();
   if (mirror_) {
     if (mirror_->Lags()) journal_.Saw(Event::site_lost_with_mirror_tail);
     mirror_->SourceIsLost();
+    if (random_.Percent(50)) mirror_.reset();  // It dies with the site.
   }
   // Some of its processes live on, cut off, and do not know.
   const int64_t killed_percent = random_.Below(101);
@@ -269,7 +300,7 @@ void World::Rejoin() {
     if (process->alive() && process->site() != home_) process->Crash();
   }
   ledger_.Rejoin();
-  if (!mirror_) return;
+  if (scenario_.mirror == MirrorKind::kNone) return;
   SimBroker& from = home_ == 0 ? broker_p_ : broker_s_;
   SimBroker& to = home_ == 0 ? broker_s_ : broker_p_;
   mirror_ = std::make_unique<SimMirror>(from, to, scenario_.mirror, kTopic, scenario_.partitions,
@@ -285,70 +316,75 @@ Process* World::AnyAlive(const std::vector<std::unique_ptr<Process>>& processes)
   return alive.empty() ? nullptr : alive[random_.Index(alive.size())];
 }
 
-bool World::StepFault() {
-  if (faults_left_ == 0 || draining_) return false;
-  if (ledger_.standby_away() && random_.Percent(30)) {
-    ledger_.SetStandbyAway(false);
-    return true;
+void World::FaultsDue() {
+  if (ledger_.standby_away() && random_.Percent(4)) ledger_.SetStandbyAway(false);
+  if (faults_at_.empty() || steps_ < faults_at_.back()) return;
+  int64_t total = 0;
+  for (int64_t weight : fault_weights_) total += weight;
+  if (total > 0) {
+    int64_t pick = random_.Below(total);
+    size_t kind = 0;
+    while (pick >= fault_weights_[kind]) pick -= fault_weights_[kind++];
+    const bool waited_long = steps_ > faults_at_.back() + 60;
+    if (!Inject(static_cast<Fault>(kind)) && !waited_long) return;  // Perhaps at the next step.
   }
-  if (!Inject(random_.Below(11))) return false;
-  --faults_left_;
-  return true;
+  faults_at_.pop_back();
 }
 
-bool World::Inject(int64_t kind) {
-  switch (kind) {
-    case 0:
-    case 1: {
+bool World::Inject(Fault fault) {
+  switch (fault) {
+    case Fault::kProducerCrash: {
       ProducerProcess* process = AnyAlive(producers_);
       if (process == nullptr) return false;
       process->Crash();
       return true;
     }
-    case 2: {
+    case Fault::kSecondProducer: {
       if (!in_service_) return false;
       journal_.Saw(Event::producer_second_process);
       StartProducer(random_.Index(sources_.size()));
       return true;
     }
-    case 3: {
+    case Fault::kHandleFails: {
       ProducerProcess* process = AnyAlive(producers_);
       if (process == nullptr || !process->CanFailHandle()) return false;
       process->FailHandle();
       return true;
     }
-    case 4:
-    case 5:
+    case Fault::kAnswerLost:
       return ledger_.LoseAnswer();
-    case 6: {
+    case Fault::kGateCrash: {
       GateProcess* process = AnyAlive(gates_);
       if (process == nullptr) return false;
       process->Crash();
       return true;
     }
-    case 7: {
+    case Fault::kSecondGate: {
       if (!in_service_) return false;
       journal_.Saw(Event::gate_second_process);
       StartGate(static_cast<int32_t>(random_.Below(scenario_.partitions)));
       return true;
     }
-    case 8: {
+    case Fault::kMirrorRestart: {
       if (!mirror_) return false;
       mirror_->Restart();
       return true;
     }
-    case 9: {
+    case Fault::kStandbyAway: {
       if (!ledger_.MayLoseSite()) return false;
       ledger_.SetStandbyAway(true);
       return true;
     }
-    default: {
+    case Fault::kFailoverKilled: {
       FailoverProcess* process = AnyAlive(failovers_);
       if (process == nullptr || process->done()) return false;
       process->Kill();
       return true;
     }
+    case Fault::kCount:
+      break;
   }
+  return false;
 }
 
 }  // namespace lockstep::sim

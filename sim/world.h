@@ -24,8 +24,8 @@ namespace lockstep::sim {
 
 class World {
  public:
-  World(const Scenario& scenario, const Rules& rules, const Plants& plants, uint64_t seed,
-        bool keep_trace);
+  // `broken`: what is switched off or planted; null: nothing.
+  World(const Scenario& scenario, const Break* broken, uint64_t seed, bool keep_trace);
 
   // Runs to the end or to the first violation.
   void Run();
@@ -33,8 +33,21 @@ class World {
   const Journal& journal() const { return journal_; }
 
  private:
-  enum class Actor { kProducers, kKafka, kLedger, kMirror, kGates, kOperator, kFault, kCount };
+  enum class Actor { kProducers, kKafka, kLedger, kMirror, kGates, kOperator, kCount };
   static constexpr size_t kActors = static_cast<size_t>(Actor::kCount);
+
+  enum class Fault {
+    kProducerCrash,
+    kSecondProducer,
+    kHandleFails,
+    kAnswerLost,
+    kGateCrash,
+    kSecondGate,
+    kMirrorRestart,
+    kStandbyAway,
+    kFailoverKilled,
+    kCount
+  };
 
   void WriteEvents();
   bool StepOnce();
@@ -45,8 +58,8 @@ class World {
   bool StepMirror();
   bool StepGates();
   bool StepOperator();
-  bool StepFault();
-  bool Inject(int64_t kind);
+  void FaultsDue();
+  bool Inject(Fault fault);
 
   void StartProducer(size_t source);
   void StartGate(int32_t partition);
@@ -78,7 +91,8 @@ class World {
   std::vector<std::unique_ptr<FailoverProcess>> failovers_;
 
   int64_t weights_[kActors] = {};
-  int64_t faults_left_ = 0;
+  int64_t fault_weights_[static_cast<size_t>(Fault::kCount)] = {};  // Some kinds never come.
+  std::vector<int64_t> faults_at_;  // Steps of the faults to come, the next one last.
   int64_t steps_ = 0;
   int64_t lose_at_ = 0;  // Step of the next site loss.
   int sites_lost_ = 0;
