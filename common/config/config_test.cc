@@ -110,7 +110,7 @@ class ProgramTest : public testing::Test {
 
   void TearDown() override {
     for (const char* name : {"LOCKSTEP_NAME", "LOCKSTEP_LINGER", "LOCKSTEP_STREAM", "LOCKSTEP_X",
-                             "LOCKSTEP_BROKERS", "LOCKSTEP_EXECUTE"}) {
+                             "LOCKSTEP_BROKERS", "LOCKSTEP_EXECUTE", "LOCKSTEP_CONFIG"}) {
       unsetenv(name);
     }
   }
@@ -180,6 +180,17 @@ TEST_F(ProgramTest, CommandLineWinsOverEnvironmentOverFile) {
   EXPECT_EQ(outcome.common.drain_timeout, milliseconds(2000));
   EXPECT_EQ(outcome.common.log.level, LogLevel::kWarn);
   SetUpLogging({});
+}
+
+TEST_F(ProgramTest, TheFileCanBeNamedByTheEnvironment) {
+  const std::string file = File("[producer]\nname = \"file\"\n");
+  const std::string broken = File("[producer]\nnmae = \"file\"\n");
+  setenv("LOCKSTEP_CONFIG", broken.c_str(), 1);
+  EXPECT_EQ(Run({}).exit, ExitCode::kCouldNot);
+  const std::string typed = "--config=" + file;
+  EXPECT_EQ(Run({typed.c_str()}).name, "file");
+  setenv("LOCKSTEP_CONFIG", file.c_str(), 1);
+  EXPECT_EQ(Run({}).name, "file");
 }
 
 TEST_F(ProgramTest, StreamsRepeat) {
@@ -256,10 +267,11 @@ TEST_F(ProgramTest, MistakesAreCouldNot) {
 TEST_F(ProgramTest, HelpTeaches) {
   const Outcome outcome = Run({"--help"});
   EXPECT_EQ(outcome.exit, ExitCode::kYes);
-  for (const char* part : {"Writes a source's", "Most used:\n  one\n  two", "--brokers",
-                           "Kafka:", "Producer:", "--linger", "5ms", "Exit codes", "256MiB"}) {
+  for (const char* part : {"Writes a source's", "Most used:\n  one\n  two", "--brokers", "Kafka:",
+                           "Producer:", "--linger", "(default 5ms)", "Exit codes", "256MiB"}) {
     EXPECT_THAT(outcome.out, HasSubstr(part));
   }
+  EXPECT_LT(outcome.out.find("Producer:"), outcome.out.find("Kafka:")) << "its own flags first";
   EXPECT_THAT(Run({"--version"}).out, HasSubstr("lockstep-producer 0."));
 }
 

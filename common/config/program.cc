@@ -12,6 +12,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/config/config_file.h"
+#include "common/config/help_formatter.h"
 
 namespace lockstep {
 namespace {
@@ -138,12 +139,13 @@ Program::Program(ProgramDescription description, unsigned common_flags)
     : description_(std::move(description)),
       section_(SectionOf(description_.name)),
       app_(Describe(description_), description_.name) {
-  app_.footer(Footer());
+  app_.footer("\n" + Footer());
+  app_.formatter(std::make_shared<HelpFormatter>(std::vector<std::string>{
+      "Kafka", "Ledger", "Streams", "Changes", "Stopping", "Output", "Configuration", "Options"}));
   app_.option_defaults()->always_capture_default();
   app_.set_help_flag("-h,--help", "Print this help and exit");
   app_.set_version_flag("--version", description_.name + " " + LOCKSTEP_VERSION,
                         "Print the version and exit");
-  app_.get_formatter()->column_width(34);
   app_.set_config("--config", "",
                   "A configuration file: tables [common], [" + section_ + "], [kafka]")
       ->type_name("FILE")
@@ -225,7 +227,7 @@ void Program::AddCommonFlags(unsigned flags) {
             options_.format = text == "json" ? OutputFormat::kJson : OutputFormat::kText;
           },
           "How results are printed on stdout")
-      ->check(CLI::IsMember({"text", "json"}))
+      ->check(CLI::IsMember({"text", "json"}).description(""))
       ->type_name("text|json")
       ->default_str("text")
       ->group("Output");
@@ -233,7 +235,7 @@ void Program::AddCommonFlags(unsigned flags) {
           "--log-level",
           [this](const std::string& text) { options_.log.level = ParseLogLevel(text).value(); },
           "What is logged on stderr")
-      ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}).description(""))
       ->type_name("debug|info|warn|error")
       ->default_str("info")
       ->group("Output");
@@ -241,7 +243,7 @@ void Program::AddCommonFlags(unsigned flags) {
           "--log-format",
           [this](const std::string& text) { options_.log.format = ParseLogFormat(text).value(); },
           "How it is logged")
-      ->check(CLI::IsMember({"text", "json"}))
+      ->check(CLI::IsMember({"text", "json"}).description(""))
       ->type_name("text|json")
       ->default_str("text")
       ->group("Output");
@@ -254,8 +256,7 @@ CLI::App& Program::AddCommand(const std::string& name, const std::string& purpos
   CLI::App* command = app_.add_subcommand(name, purpose);
   command->fallthrough();
   command->option_defaults()->always_capture_default();
-  command->get_formatter()->column_width(34);
-  command->footer("Common flags: " + description_.name + " --help");
+  command->footer("\nCommon flags: " + description_.name + " --help");
   app_.require_subcommand(1);
   return *command;
 }
@@ -303,7 +304,7 @@ void Program::NameEnvironment(CLI::App& app) {
   for (CLI::Option* option : app.get_options()) {
     const std::string name = LongName(*option);
     const bool only = std::count(command_line_only_.begin(), command_line_only_.end(), option) > 0;
-    if (name.empty() || only || name == "help" || name == "version") continue;
+    if (name.empty() || only || name == "help" || name == "version" || name == "config") continue;
     std::string variable = "LOCKSTEP_" + absl::AsciiStrToUpper(name);
     std::replace(variable.begin(), variable.end(), '-', '_');
     option->envname(variable);
@@ -403,13 +404,21 @@ std::optional<ExitCode> Program::Parse(int argc, const char* const* argv,
                                        const Complaints& validate) {
   NameEnvironment(app_);
   for (CLI::App* command : app_.get_subcommands({})) NameEnvironment(*command);
-  for (int i = 1; i + 1 < argc; ++i) {
-    if (std::string_view(argv[i]) == "--config") config_path_ = argv[i + 1];
-  }
-
   std::vector<std::string> complaints = SecretArguments(argc, argv);
+  std::vector<const char*> arguments(argv, argv + argc);
+  for (size_t i = 1; i < arguments.size(); ++i) {
+    const std::string_view argument = arguments[i];
+    if (argument == "--config" && i + 1 < arguments.size()) config_path_ = arguments[i + 1];
+    if (argument.starts_with("--config=")) config_path_ = argument.substr(9);
+  }
+  // CLI11 reads the file before the environment; so the environment's FILE becomes an argument.
+  const char* file = std::getenv("LOCKSTEP_CONFIG");  // NOLINT
+  if (file != nullptr && *file != '\0' && config_path_.empty()) {
+    config_path_ = file;
+    arguments.insert(arguments.begin() + 1, {"--config", file});
+  }
   try {
-    app_.parse(argc, argv);
+    app_.parse(static_cast<int>(arguments.size()), arguments.data());
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) {  // --help, --version
       app_.exit(error);

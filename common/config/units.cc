@@ -26,6 +26,15 @@ struct Split {
   std::string_view unit;
 };
 
+// nullptr iff none of them has this name.
+template <size_t kCount>
+const Unit* Named(std::string_view name, const Unit (&units)[kCount]) {
+  for (const Unit& unit : units) {
+    if (unit.name == name) return &unit;
+  }
+  return nullptr;
+}
+
 Split SplitAtUnit(std::string_view text) {
   size_t end = 0;
   while (end < text.size() && text[end] >= '0' && text[end] <= '9') ++end;
@@ -51,12 +60,10 @@ absl::StatusOr<std::chrono::milliseconds> ParseDuration(std::string_view text) {
   const auto amount = ParseDecimal(digits);
   if (!amount.ok()) return bad();
   if (unit.empty() && *amount == 0) return std::chrono::milliseconds(0);
-  for (const Unit& known : kDurations) {
-    if (known.name != unit) continue;
-    LOCKSTEP_ASSIGN_OR_RETURN(const int64_t ms, Scale(*amount, known.factor, text));
-    return std::chrono::milliseconds(ms);
-  }
-  return bad();
+  const Unit* known = Named(unit, kDurations);
+  if (known == nullptr) return bad();
+  LOCKSTEP_ASSIGN_OR_RETURN(const int64_t ms, Scale(*amount, known->factor, text));
+  return std::chrono::milliseconds(ms);
 }
 
 std::string FormatDuration(std::chrono::milliseconds duration) {
@@ -77,14 +84,8 @@ absl::StatusOr<Size> ParseSize(std::string_view text) {
   const auto amount = ParseDecimal(digits);
   if (!amount.ok()) return bad();
   if (unit == "records") return Size{Size::Unit::kRecords, *amount};
-  const auto among = [&](const auto& units) -> const Unit* {
-    for (const Unit& known : units) {
-      if (known.name == unit) return &known;
-    }
-    return nullptr;
-  };
-  const Unit* known = among(kBinary);
-  if (known == nullptr) known = among(kDecimal);
+  const Unit* known = Named(unit, kBinary);
+  if (known == nullptr) known = Named(unit, kDecimal);
   if (known == nullptr) return bad();
   LOCKSTEP_ASSIGN_OR_RETURN(const int64_t bytes, Scale(*amount, known->factor, text));
   return Size{Size::Unit::kBytes, bytes};

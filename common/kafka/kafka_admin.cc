@@ -154,6 +154,15 @@ absl::StatusOr<KafkaSettings> KafkaAdmin::Describe(rd_kafka_ResourceType_t type,
 }
 
 absl::StatusOr<KafkaSettings> KafkaAdmin::TopicSettings(const std::string& topic, Timeout timeout) {
+  // The controller answers this. Where it is no broker of the cluster (librdkafka's mock says 0 and
+  // begins at 1) librdkafka would wait for it until the timeout.
+  LOCKSTEP_ASSIGN_OR_RETURN(const Metadata metadata, Ask(handle_.get(), timeout));
+  const int32_t controller = rd_kafka_controllerid(handle_.get(), 0);
+  const rd_kafka_metadata_broker_t* begin = metadata->brokers;
+  if (std::none_of(begin, begin + metadata->broker_cnt,
+                   [&](const auto& b) { return b.id == controller; })) {
+    return absl::UnimplementedError("settings of \"" + topic + "\": the cluster has no controller");
+  }
   return Describe(RD_KAFKA_RESOURCE_TOPIC, topic, timeout);
 }
 

@@ -316,6 +316,14 @@ TEST_F(KafkaTest, AdminKnowsTheClusterAndItsTopics) {
   EXPECT_EQ(topics[0].name, "orders");
 }
 
+TEST_F(KafkaTest, AClusterThatDoesNotTellItsSettingsIsNotWaitedFor) {
+  const auto admin = KafkaAdmin::Open({.brokers = cluster_->brokers(), .properties = {}}).value();
+  const auto start = steady_clock::now();
+  EXPECT_EQ(admin->TopicSettings("orders", kPatience).status().code(),
+            absl::StatusCode::kUnimplemented);
+  EXPECT_LT(steady_clock::now() - start, kPatience / 2);
+}
+
 TEST(KafkaAdmin, NoBrokerIsUnavailable) {
   const auto admin = KafkaAdmin::Open({.brokers = "127.0.0.1:1", .properties = {}}).value();
   EXPECT_EQ(admin->ClusterId(milliseconds(300)).status().code(), absl::StatusCode::kUnavailable);

@@ -1,5 +1,6 @@
 """What the judge looks at: the ledger by plain SQL, the outside as it is, a site's Kafka through kcat."""
 
+import collections
 import json
 import subprocess
 
@@ -37,16 +38,23 @@ def ledger_entries(conninfo, topic, partition=0):
     return sorted(entries)
 
 
-def file_effects(path):
-    """What left through a jsonl sink. A torn last line (of a gate that was killed) did not leave."""
-    effects = []
+def effects_by_stream(path):
+    """What left through a jsonl sink, {"topic/partition": [Effect, …]}. A torn last line (of a gate that was killed) did not leave."""
+    effects = collections.defaultdict(list)
     with open(path, encoding="utf-8") as file:
         for line in file:
             if not line.endswith("\n"):
                 break
             r = json.loads(line)
-            effects.append(Effect(r["epoch"], r["offset"], r["producer"], r["term"], r["seq"], r["at"], r.get("key"), r["value"]))
+            effects[r["stream"]].append(
+                Effect(r["epoch"], r["offset"], r["producer"], r["term"], r["seq"], r["at"], r.get("key"), r["value"])
+            )
     return effects
+
+
+def file_effects(path):
+    """The same of an outside of one stream."""
+    return [effect for effects in effects_by_stream(path).values() for effect in effects]
 
 
 def table_effects(conninfo, table, source_of):
