@@ -286,7 +286,7 @@ bool Producer::Engine::TakeReports(milliseconds timeout) {
     }
     const KafkaErrorKind kind = KindOf(report.error);
     const bool for_good =
-        !purged_ && report.persisted == Persisted::kNo &&
+        report.persisted == Persisted::kNo &&
         (kind == KafkaErrorKind::kRecordPermanent || kind == KafkaErrorKind::kPermanent);
     const char* what = report.persisted == Persisted::kPossibly
                            ? "delivery failed, possibly persisted"
@@ -351,8 +351,12 @@ bool Producer::Engine::MoveGroups() {
 bool Producer::Engine::Finished() {
   const bool nothing_left = tenure_->idle() && !pending_;
   if (tenure_->stage() == Tenure::Stage::kSend && nothing_left) {
+    if (!stop_ && SourceDone() && batch_next_ == batch_.size()) {
+      MutexLock lock(mu_);
+      progress_.source_ended = source_status_.ok();
+      return true;
+    }
     if (stop_ || !final_.ok()) return true;
-    if (SourceDone() && batch_next_ == batch_.size()) return true;
   }
   if (!stop_) return false;
   const Clock::time_point now = Clock::now();

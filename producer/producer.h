@@ -42,7 +42,8 @@ struct ProducerOptions {
   bool foreign_passes = false;  // Records without our header in the tail: else they stop the start.
   std::chrono::milliseconds ledger_linger{5};  // A group gathers so long before it is appended.
   std::chrono::milliseconds drain_timeout{30'000};
-  std::chrono::milliseconds kafka_timeout{30'000};  // For questions to the cluster at the start.
+  std::chrono::milliseconds kafka_timeout{30'000};    // For questions to the cluster at the start.
+  std::chrono::milliseconds settings_timeout{3'000};  // For the topic's settings: nice to know.
   std::chrono::milliseconds outage_wanted{7LL * 24 * 3600 * 1000};  // Retention must outlast it.
 
   size_t in_flight_records_max = 200'000;
@@ -58,7 +59,8 @@ struct ProducerProgress {
   int64_t in_flight_records = 0;
   int64_t delivery_failures = 0;
   bool solo = false;
-  bool ready = false;  // Sending.
+  bool ready = false;         // Sending.
+  bool source_ended = false;  // And all of it is ledgered.
 };
 
 class Producer {

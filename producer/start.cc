@@ -52,16 +52,21 @@ absl::Status Producer::Engine::CheckTopic() {
                        .partition_count_expected = std::nullopt,
                        .outage_wanted_ms = options_.outage_wanted.count()};
   absl::StatusOr<KafkaSettings> settings =
-      admin->TopicSettings(options_.topic, options_.kafka_timeout);
+      admin->TopicSettings(options_.topic, options_.settings_timeout);
   if (settings.ok()) facts.settings = *std::move(settings);
   const absl::StatusOr<std::vector<StreamInfo>> known = ledger_->FindStreams(options_.topic);
   if (known.ok() && !known->empty()) {
     facts.partition_count_expected = known->front().partition_count;
   }
   std::string failed;
+  std::string unknown;
   for (const Finding& finding : lockstep::CheckTopic(facts)) {
     if (finding.verdict == Verdict::kOk) continue;
-    Log(finding.verdict == Verdict::kUnknown ? LogLevel::kInfo : LogLevel::kWarn, "preflight",
+    if (finding.verdict == Verdict::kUnknown) {
+      unknown += (unknown.empty() ? "" : ",") + finding.check;
+      continue;
+    }
+    Log(LogLevel::kWarn, "preflight",
         {{"topic", options_.topic},
          {"check", finding.check},
          {"verdict", VerdictName(finding.verdict)},
@@ -71,6 +76,12 @@ absl::Status Producer::Engine::CheckTopic() {
       failed +=
           absl::StrCat(failed.empty() ? "" : "; ", finding.message, " (", finding.remedy, ")");
     }
+  }
+  if (!unknown.empty()) {
+    Log(LogLevel::kInfo, "preflight_unknown",
+        {{"topic", options_.topic},
+         {"checks", unknown},
+         {"hint", "the broker did not tell these settings; allow DescribeConfigs on the topic"}});
   }
   if (!failed.empty()) {
     return absl::FailedPreconditionError(

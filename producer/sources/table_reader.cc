@@ -54,7 +54,7 @@ bool StartsWith(std::string_view text, std::string_view prefix) {
 }
 
 constexpr char kSessionOptions[] =
-    "-c default_transaction_isolation=read\\ committed -c default_transaction_read_only=on "
+    "-c default_transaction_isolation=read\\ committed "
     "-c datestyle=ISO -c timezone=UTC -c intervalstyle=postgres -c extra_float_digits=1 "
     "-c bytea_output=hex -c search_path=pg_catalog,public";
 
@@ -83,7 +83,8 @@ absl::StatusOr<TableKey> ParseTableKey(std::string_view at, bool with_xid) {
 // ---------------------------------------------------------------- connection
 
 absl::StatusOr<std::unique_ptr<TableReader>> TableReader::Connect(const TableSpec& spec,
-                                                                  const std::string& conninfo) {
+                                                                  const std::string& conninfo,
+                                                                  Role role) {
   char* parse_error = nullptr;
   PQconninfoOption* parsed = PQconninfoParse(conninfo.c_str(), &parse_error);
   if (parsed == nullptr) {
@@ -100,6 +101,8 @@ absl::StatusOr<std::unique_ptr<TableReader>> TableReader::Connect(const TableSpe
       {"keepalives_count", "3"},
       {"tcp_user_timeout", "15000"},
       {"application_name", "lockstep-producer"}};
+  // Locks and snapshots of writers show on the primary only.
+  if (role == Role::kPrimary) settings.emplace_back("target_session_attrs", "primary");
   std::string options = kSessionOptions;
   for (const PQconninfoOption* o = parsed; o->keyword != nullptr; ++o) {
     if (o->val == nullptr) continue;

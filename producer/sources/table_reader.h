@@ -44,9 +44,11 @@ absl::StatusOr<TableKey> ParseTableKey(std::string_view at, bool with_xid);
 
 class TableReader {
  public:
+  enum class Role { kPrimary, kAny };
   // Connects and looks the table and its columns up. UNAVAILABLE iff a later try may succeed.
   static absl::StatusOr<std::unique_ptr<TableReader>> Connect(const TableSpec& spec,
-                                                              const std::string& conninfo);
+                                                              const std::string& conninfo,
+                                                              Role role);
   ~TableReader();
   TableReader(const TableReader&) = delete;
   TableReader& operator=(const TableReader&) = delete;

@@ -67,8 +67,9 @@ class TableSource final : public Source {
 };
 
 absl::Status TableSource::Connect() {
-  LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<TableReader> reader,
-                            TableReader::Connect(spec_, options_.source_db));
+  LOCKSTEP_ASSIGN_OR_RETURN(
+      std::unique_ptr<TableReader> reader,
+      TableReader::Connect(spec_, options_.source_db, TableReader::Role::kPrimary));
   LOCKSTEP_RETURN_IF_ERROR(reader->CheckOrder());
   LOCKSTEP_ASSIGN_OR_RETURN(const bool reaches, reader->Reaches(position_));
   if (!reaches) {
@@ -232,7 +233,8 @@ class TablePayloadSource final : public PayloadSource {
 
   absl::StatusOr<std::vector<SourceEvent>> Read(const PayloadRequest& request) override {
     if (reader_ == nullptr) {
-      LOCKSTEP_ASSIGN_OR_RETURN(reader_, TableReader::Connect(spec_, source_db_));
+      LOCKSTEP_ASSIGN_OR_RETURN(reader_,
+                                TableReader::Connect(spec_, source_db_, TableReader::Role::kAny));
     }
     absl::StatusOr<std::vector<SourceEvent>> events = ReadRows(request);
     if (!events.ok()) {

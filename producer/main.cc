@@ -1,0 +1,203 @@
+// lockstep-producer: writes a source's events to Kafka and the ledger, in an order that survives
+// the loss of the site.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+
+#include "common/base/status_macros.h"
+#include "common/config/program.h"
+#include "common/config/stop_request.h"
+#include "common/model/record_header.h"
+#include "db-ledger/postgres_ledger.h"
+#include "producer/monitor.h"
+#include "producer/producer.h"
+#include "producer/sources/source.h"
+
+namespace lockstep {
+namespace {
+
+struct Flags {
+  std::string name;
+  std::string source;
+  std::string source_db;
+  int32_t partition = -1;
+  bool until_end = false;
+  std::string bad_lines = "stop";
+  std::string foreign = "fail";
+  bool no_adopt = false;
+  bool payload_in_ledger = false;
+  std::chrono::milliseconds ledger_linger = ProducerOptions().ledger_linger;
+  std::chrono::milliseconds outage = ProducerOptions().outage_wanted;
+  int64_t in_flight = static_cast<int64_t>(ProducerOptions().in_flight_records_max);
+};
+
+void AddFlags(Program& program, Flags& flags) {
+  CLI::App& app = program.app();
+  app.add_option("--name", flags.name, "The producer's name; the same at both sites, for ever")
+      ->group("Producer");
+  app.add_option("--source", flags.source,
+                 "jsonl:FILE, jsonl:- or table:schema.table?id=COLUMN&value=COLUMN[&key=COLUMN]"
+                 "[&xid=COLUMN][&where=CONDITION]; never another one for the same --name")
+      ->group("Producer");
+  app.add_option("--source-db", flags.source_db,
+                 "table: the database to read, libpq syntax [default: --ledger's]")
+      ->group("Producer");
+  app.add_flag("--until-end", flags.until_end,
+               "Stop at what is there at the start, instead of following the source")
+      ->group("Producer");
+  app.add_option("--partition", flags.partition,
+                 "All records go there [default: by key (murmur2, as Java clients), else by "
+                 "source position]")
+      ->check(CLI::Range(0, 1'000'000))
+      ->group("Producer");
+  app.add_option("--bad-lines", flags.bad_lines, "jsonl: stop at a bad line, or skip it")
+      ->check(CLI::IsMember({"stop", "skip"}))
+      ->capture_default_str()
+      ->group("Producer");
+  program
+      .AddDuration(app, "--ledger-linger", flags.ledger_linger,
+                   "A group of records gathers so long before it is ledgered")
+      ->group("Ledger");
+  app.add_flag("--payload-in-ledger", flags.payload_in_ledger,
+               "Keep compressed payloads in the ledger rows (sources that do not survive the site)")
+      ->group("Ledger");
+  app.add_flag("--no-adopt", flags.no_adopt,
+               "Send again what an earlier process left in Kafka, instead of ledgering it as it is")
+      ->group("Ledger");
+  app.add_option("--foreign", flags.foreign,
+                 "Records without Lockstep's header in the topic's tail: fail or pass")
+      ->check(CLI::IsMember({"fail", "pass"}))
+      ->capture_default_str()
+      ->group("Kafka");
+  program
+      .AddDuration(app, "--outage", flags.outage,
+                   "The longest outage to survive; the topic's retention must be longer")
+      ->group("Kafka");
+  app.add_option("--in-flight", flags.in_flight,
+                 "Records at most between the source and their durable ledger row")
+      ->check(CLI::Range(int64_t{1}, int64_t{10'000'000}))
+      ->capture_default_str()
+      ->group("Kafka");
+}
+
+std::vector<std::string> Validate(const CommonOptions& common, const Flags& flags) {
+  std::vector<std::string> complaints;
+  const auto need = [&](bool given, const char* flag) {
+    if (!given) complaints.push_back(std::string(flag) + " is needed");
+  };
+  need(!flags.name.empty(), "--name");
+  need(!flags.source.empty(), "--source");
+  need(!common.brokers.empty(), "--brokers");
+  need(!common.ledger.empty(), "--ledger");
+  need(!common.Topic().empty(), "--topic");
+  if (!flags.name.empty() && !ValidProducerName(flags.name)) {
+    complaints.emplace_back("--name must have 1 to 255 bytes");
+  }
+  if (!flags.source.empty()) {
+    const auto spec = ParseSourceSpec(flags.source);
+    if (!spec.ok()) complaints.emplace_back(std::string(spec.status().message()));
+  }
+  if (common.streams.size() > 1) {
+    complaints.emplace_back("--stream can be given once here; for all partitions give --topic");
+  }
+  if (common.streams.size() == 1 && flags.partition >= 0 &&
+      common.streams[0].partition != flags.partition) {
+    complaints.emplace_back("--stream and --partition name different partitions");
+  }
+  if (!common.mirror_topic.empty()) {
+    complaints.emplace_back("--mirror-topic is for readers; a producer writes to --topic itself");
+  }
+  return complaints;
+}
+
+ProducerOptions MakeOptions(const CommonOptions& common, const Flags& flags) {
+  ProducerOptions options;
+  options.name = flags.name;
+  options.source = flags.source;
+  options.topic = common.Topic();
+  if (flags.partition >= 0) options.partition = flags.partition;
+  if (!common.streams.empty()) options.partition = common.streams[0].partition;
+  options.kafka = common.Kafka();
+  options.adopt = !flags.no_adopt;
+  options.payload_in_ledger = flags.payload_in_ledger;
+  options.foreign_passes = flags.foreign == "pass";
+  options.ledger_linger = flags.ledger_linger;
+  options.drain_timeout = common.drain_timeout;
+  options.outage_wanted = flags.outage;
+  options.in_flight_records_max = static_cast<size_t>(flags.in_flight);
+  return options;
+}
+
+absl::StatusOr<std::unique_ptr<Producer>> Open(const CommonOptions& common, const Flags& flags) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const SourceSpec spec, ParseSourceSpec(flags.source));
+  SourceOptions source_options;
+  source_options.until_end = flags.until_end;
+  source_options.bad_lines = flags.bad_lines == "skip" ? BadLines::kSkip : BadLines::kStop;
+  source_options.source_db = flags.source_db.empty() ? common.ledger : flags.source_db;
+  LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<Source> source, OpenSource(spec, source_options));
+  PostgresLedgerOptions ledger_options;
+  ledger_options.ledger = common.ledger;
+  ledger_options.standby_ledger = common.standby_ledger;
+  ledger_options.application_name = "lockstep-producer";
+  LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<PostgresLedger> ledger,
+                            PostgresLedger::Connect(ledger_options));
+  return std::make_unique<Producer>(MakeOptions(common, flags), std::move(source),
+                                    std::move(ledger));
+}
+
+absl::Status RunProducer(const CommonOptions& common, const Flags& flags, StopRequest& stop) {
+  const auto start = std::chrono::steady_clock::now();
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::unique_ptr<Producer> producer, Open(common, flags));
+  LOCKSTEP_ASSIGN_OR_RETURN(
+      const std::unique_ptr<ProducerMonitor> monitor,
+      ProducerMonitor::Start(*producer, stop, common.metrics, flags.until_end));
+  absl::Status status = producer->Run();
+  const ProducerProgress progress = producer->progress();
+  if (status.ok() && flags.until_end && !progress.source_ended) {
+    status = absl::CancelledError("interrupted before the source's end; all taken in is durable");
+  }
+  monitor->End();
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  Summary()
+      .Add("records", progress.records)
+      .Add("adopted", progress.adopted)
+      .Add("runs", progress.runs)
+      .Add("ledger_commits", progress.ledger_commits)
+      .Add("tenures", progress.tenures)
+      .Add("solo", progress.solo)
+      .Add("seconds", seconds.count())
+      .Print(common.format);
+  return status;
+}
+
+}  // namespace
+}  // namespace lockstep
+
+int main(int argc, char** argv) {
+  lockstep::Program program(
+      {.name = "lockstep-producer",
+       .purpose = "Writes a source's events to Kafka and the ledger, in an order that survives the "
+                  "loss of the site.",
+       .examples =
+           {"lockstep-producer --name A --topic orders --brokers P:9092 --ledger 'host=db1,db2 "
+            "dbname=lockstep' --source 'table:public.outbox?id=id&value=payload'",
+            "lockstep-producer --name B … --source jsonl:/data/orders.jsonl --until-end",
+            "kcat … | lockstep-producer --name C … --source jsonl:- --partition 3"}},
+      lockstep::kKafkaFlags | lockstep::kLedgerFlags | lockstep::kStreamFlags |
+          lockstep::kDrainFlags);
+  lockstep::Flags flags;
+  lockstep::AddFlags(program, flags);
+  const auto exit =
+      program.Parse(argc, argv, [&] { return lockstep::Validate(program.options(), flags); });
+  if (exit) return lockstep::ToInt(*exit);
+  lockstep::StopRequest& stop = lockstep::StopRequest::Install();
+  return lockstep::ExitWith("lockstep-producer",
+                            lockstep::RunProducer(program.options(), flags, stop));
+}
