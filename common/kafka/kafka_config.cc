@@ -3,6 +3,7 @@
 #include <array>
 #include <fstream>
 #include <sstream>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -46,6 +47,13 @@ absl::Status SetProperty(rd_kafka_conf_t* conf, const std::string& name, const s
   return absl::InvalidArgumentError("Kafka property \"" + name + "\" = \"" + value +
                                     "\": " + error.data());
 }
+
+// For every handle; a property may say otherwise. A broker that comes back is seen within a second,
+// and small requests do not wait for others.
+constexpr std::pair<const char*, const char*> kDefaults[] = {{"client.id", "lockstep"},
+                                                             {"reconnect.backoff.max.ms", "1000"},
+                                                             {"socket.keepalive.enable", "true"},
+                                                             {"socket.nagle.disable", "true"}};
 
 // Of several names for one property, the one that librdkafka documents.
 std::string_view Canonical(std::string_view name) {
@@ -99,7 +107,9 @@ absl::StatusOr<KafkaConf> BuildKafkaConf(const KafkaConfig& config,
                                          std::span<const RoleSetting> settings) {
   KafkaConf conf(rd_kafka_conf_new());
   rd_kafka_conf_set_log_cb(conf.get(), LogFromKafka);
-  LOCKSTEP_RETURN_IF_ERROR(SetProperty(conf.get(), "client.id", "lockstep"));
+  for (const auto& [name, value] : kDefaults) {
+    LOCKSTEP_RETURN_IF_ERROR(SetProperty(conf.get(), name, value));
+  }
   if (!config.brokers.empty()) {
     LOCKSTEP_RETURN_IF_ERROR(SetProperty(conf.get(), "bootstrap.servers", config.brokers));
   }

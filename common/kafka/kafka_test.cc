@@ -20,7 +20,7 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 using testing::HasSubstr;
 
-constexpr milliseconds kPatience{20'000};
+constexpr milliseconds kPatience{60'000};
 
 const StreamName kStream{"orders", 0};
 
@@ -33,7 +33,8 @@ class KafkaTest : public testing::Test {
 
   std::unique_ptr<KafkaProducer> Producer() {
     KafkaProducerOptions options;
-    options.kafka = {.brokers = cluster_->brokers(), .properties = {}};
+    options.kafka = {.brokers = cluster_->brokers(),
+                     .properties = {{"retry.backoff.ms", "5"}, {"reconnect.backoff.ms", "10"}}};
     options.linger_ms = 1;
     return KafkaProducer::Open(options).value();
   }
@@ -212,21 +213,23 @@ TEST_F(KafkaTest, OrderIsKeptUnderInjectedErrors) {
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937 random(seed);
   const auto producer = Producer();
+  Write(*producer, 0, 1);         // Connected: errors meet requests, not the start.
+  cluster_->SetRoundTrip(1, 10);  // Several requests are in flight at once.
   constexpr rd_kafka_resp_err_t kErrors[] = {
       RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
       RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT, RD_KAFKA_RESP_ERR__TRANSPORT,
       RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE};
-  const auto reports = Write(*producer, 0, 2000, [&](int i) {
+  const auto reports = Write(*producer, 1, 2000, [&](int i) {
     if (random() % 100 == 0) cluster_->FailProduce({kErrors[random() % std::size(kErrors)]});
-    if (i % 50 == 0) std::this_thread::sleep_for(milliseconds(1));  // Several batches.
+    if (i % 20 == 0) std::this_thread::sleep_for(milliseconds(2));  // Many batches.
   });
   for (size_t i = 0; i < reports.size(); ++i) {
-    ASSERT_EQ(reports[i].opaque, i);
+    ASSERT_EQ(reports[i].opaque, i + 1);
     ASSERT_EQ(reports[i].persisted, Persisted::kYes);
-    ASSERT_EQ(reports[i].offset, Offset(static_cast<int64_t>(i)));
+    ASSERT_EQ(reports[i].offset, Offset(static_cast<int64_t>(i + 1)));
   }
   const std::vector<KafkaMessage> records = ReadAll();
-  ASSERT_EQ(records.size(), 2000u);
+  ASSERT_EQ(records.size(), 2001u);
   for (size_t i = 0; i < records.size(); ++i) ASSERT_EQ(records[i].value(), std::to_string(i));
 }
 
