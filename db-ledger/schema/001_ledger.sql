@@ -535,7 +535,7 @@ language plpgsql stable security definer set search_path = lockstep, pg_temp as 
 begin
   return query
   with marks as materialized (
-    select m.producer::int as producer, m.epoch::int as epoch, m.seq from unnest(p_producers, p_epochs, p_seqs) m(producer, epoch, seq))
+    select m.producer::int as producer, least(m.epoch, 2147483647)::int as epoch, m.seq from unnest(p_producers, p_epochs, p_seqs) m(producer, epoch, seq))
   (select 0, 0, e.epoch, 0, 0, 0::bigint, 0::bigint, 0::bigint, ''::text, ''::text, null::int8multirange, null::bytea, e.solo
    from stream s, now n join epoch e using (epoch) where s.stream = p_stream)
   union all
