@@ -76,7 +76,7 @@ absl::Status TopicResults(const rd_kafka_topic_result_t** results, size_t count,
 absl::StatusOr<std::unique_ptr<KafkaAdmin>> KafkaAdmin::Open(const KafkaConfig& config) {
   LOCKSTEP_ASSIGN_OR_RETURN(KafkaConf conf, BuildKafkaConf(config, {}));
   std::array<char, 512> error{};
-  // A producer's handle, although it produces nothing: a consumer's takes a second to destroy.
+  // A producer's handle, although it produces nothing: it does nothing by itself.
   KafkaHandle handle(rd_kafka_new(RD_KAFKA_PRODUCER, conf.get(), error.data(), error.size()));
   if (handle == nullptr) {
     return absl::InvalidArgumentError(std::string("cannot make a Kafka client: ") + error.data());

@@ -109,7 +109,8 @@ class KafkaProducer {
   absl::Status FatalError() const;
 
   // Transactions, iff transactional_id was given. Each may block up to `timeout`. An ABORTED status
-  // is a fence; FAILED_PRECONDITION asks for AbortTransaction.
+  // is a fence; FAILED_PRECONDITION asks for AbortTransaction. REQUIRES (Commit, Abort):
+  // outstanding() == 0, for librdkafka waits within them for reports that only Poll takes.
   absl::Status InitTransactions(std::chrono::milliseconds timeout);
   absl::Status BeginTransaction();
   absl::Status CommitTransaction(std::chrono::milliseconds timeout);
