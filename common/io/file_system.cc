@@ -120,6 +120,26 @@ class Disk : public FileSystem {
     }
   }
 
+  absl::StatusOr<std::string> ReadAt(const std::string& path, int64_t offset,
+                                     int64_t size) override {
+    const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file.ok()) return ErrnoStatus(errno, "open", path);
+    std::string contents(static_cast<size_t>(size), '\0');
+    size_t filled = 0;
+    while (filled < contents.size()) {
+      const ssize_t count = pread(file.get(), contents.data() + filled, contents.size() - filled,
+                                  offset + static_cast<int64_t>(filled));
+      if (count == 0) break;
+      if (count < 0) {
+        if (errno == EINTR) continue;
+        return ErrnoStatus(errno, "read", path);
+      }
+      filled += static_cast<size_t>(count);
+    }
+    contents.resize(filled);
+    return contents;
+  }
+
   absl::StatusOr<int64_t> Size(const std::string& path) override {
     struct stat info;
     if (stat(path.c_str(), &info) != 0) return ErrnoStatus(errno, "stat", path);

@@ -34,6 +34,9 @@ class FileSystem {
   // Creates the file if need be and writes at its end. After an error a part may be there.
   virtual absl::Status Append(const std::string& path, std::string_view contents) = 0;
   virtual absl::StatusOr<std::string> Read(const std::string& path) = 0;
+  // At most `size` bytes from `offset` on; fewer at the file's end.
+  virtual absl::StatusOr<std::string> ReadAt(const std::string& path, int64_t offset,
+                                             int64_t size) = 0;
   virtual absl::StatusOr<int64_t> Size(const std::string& path) = 0;
   // Cuts the file to `size` bytes. REQUIRES: size ≤ its size.
   virtual absl::Status Truncate(const std::string& path, int64_t size) = 0;

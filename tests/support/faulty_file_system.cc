@@ -23,6 +23,14 @@ class FaultyFileSystem::HeldLock : public FileLock {
   const std::string path_;
 };
 
+// What a disk may have kept of a file beyond what was synced: some of what was appended, all of a
+// cut, any prefix of new contents. Never less than was synced of a file that only grew.
+std::string FaultyFileSystem::SomeOf(const File& file) {
+  if (file.durable_bytes.starts_with(file.bytes)) return file.bytes;
+  const size_t least = file.bytes.starts_with(file.durable_bytes) ? file.durable_bytes.size() : 0;
+  return file.bytes.substr(0, least + random_() % (file.bytes.size() - least + 1));
+}
+
 void FaultyFileSystem::Crash() {
   Names after;
   std::set<std::string> directories_kept;
@@ -46,8 +54,7 @@ void FaultyFileSystem::Crash() {
   for (const auto& [path, file] : after) {
     if (file->bytes != file->durable_bytes) {
       const bool keep = keeps_some_ && random_() % 2 == 0;
-      file->bytes =
-          keep ? file->bytes.substr(0, random_() % (file->bytes.size() + 1)) : file->durable_bytes;
+      file->bytes = keep ? SomeOf(*file) : file->durable_bytes;
     }
     file->durable_bytes = file->bytes;
   }
@@ -105,6 +112,13 @@ absl::StatusOr<std::string> FaultyFileSystem::Read(const std::string& path) {
   LOCKSTEP_RETURN_IF_ERROR(Step());
   LOCKSTEP_ASSIGN_OR_RETURN(const File* const file, Find(path));
   return file->bytes;
+}
+
+absl::StatusOr<std::string> FaultyFileSystem::ReadAt(const std::string& path, int64_t offset,
+                                                     int64_t size) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::string contents, Read(path));
+  if (offset >= static_cast<int64_t>(contents.size())) return std::string();
+  return contents.substr(static_cast<size_t>(offset), static_cast<size_t>(size));
 }
 
 absl::StatusOr<int64_t> FaultyFileSystem::Size(const std::string& path) {

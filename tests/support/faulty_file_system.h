@@ -35,6 +35,8 @@ class FaultyFileSystem : public FileSystem {
   absl::Status Write(const std::string& path, std::string_view contents) override;
   absl::Status Append(const std::string& path, std::string_view contents) override;
   absl::StatusOr<std::string> Read(const std::string& path) override;
+  absl::StatusOr<std::string> ReadAt(const std::string& path, int64_t offset,
+                                     int64_t size) override;
   absl::StatusOr<int64_t> Size(const std::string& path) override;
   absl::Status Truncate(const std::string& path, int64_t size) override;
   absl::Status Rename(const std::string& from, const std::string& to) override;
@@ -52,6 +54,7 @@ class FaultyFileSystem : public FileSystem {
       std::map<std::string, std::shared_ptr<File>>;  // Shared by present and durable name.
   class HeldLock;
 
+  std::string SomeOf(const File& file);
   absl::Status Step();    // Every operation passes here.
   absl::Status Change();  // Those that change something, here.
   absl::StatusOr<File*> Find(const std::string& path);
