@@ -57,6 +57,7 @@ int32_t LedgerOrder::AddHead(Head head) {
   if (added) {
     by_name_[head.name] = found->second;
     producers_.emplace_back();
+    names_.push_back(head.name);
   }
   At(found->second).head = std::move(head);
   return found->second;

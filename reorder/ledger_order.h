@@ -83,7 +83,10 @@ class LedgerOrder {
   // asked for: bursts cost a comparison.
   int32_t FindProducer(std::string_view name) const;
   int32_t producer_count() const { return static_cast<int32_t>(producers_.size()); }
-  const std::string& producer_name(int32_t producer) const { return At(producer).head.name; }
+  // Lives as long as this object.
+  const std::string& producer_name(int32_t producer) const {
+    return names_[static_cast<size_t>(producer)];
+  }
   // The head in the latest snapshot.
   const Head& head(int32_t producer) const { return At(producer).head; }
 
@@ -133,6 +136,7 @@ class LedgerOrder {
   bool has_page_ = false;
   RunMarks marks_;
   std::vector<Producer> producers_;
+  std::deque<std::string> names_;  // Of producers_; they never move.
   absl::flat_hash_map<std::string, int32_t> by_name_;
   absl::flat_hash_map<int32_t, int32_t> by_id_;
   std::vector<HeapItem> heap_;  // The next range of every producer that has one.

@@ -61,6 +61,7 @@ const std::byte* HeadersOf(const Packed* packed) {
 class PackedHeaders final : public HeaderSource {
  public:
   void Read(const void* handle, std::vector<HeaderView>& out) const override {
+    out.clear();
     const auto* packed = static_cast<const Packed*>(handle);
     const std::byte* from = HeadersOf(packed);
     const std::byte* end = from + packed->headers_bytes;
@@ -122,7 +123,6 @@ std::byte* ProducerFifo::Reserve(size_t bytes) {
 size_t ProducerFifo::Park(Seq seq, const RecordView& record) {
   LOCKSTEP_CHECK(seq > last_seq_, "parked seqs ascend (1)");
   thread_local std::vector<HeaderView> headers;
-  headers.clear();
   record.ReadHeaders(headers);
   size_t headers_bytes = 0;
   for (const auto& [name, value] : headers) {

@@ -12,6 +12,7 @@ namespace {
 class TwoHeaders final : public HeaderSource {
  public:
   void Read(const void*, std::vector<HeaderView>& out) const override {
+    out.clear();
     out.emplace_back("h", "v");
     out.emplace_back("h", std::nullopt);
   }

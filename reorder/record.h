@@ -24,7 +24,8 @@ using HeaderView = std::pair<std::string_view, std::optional<std::string_view>>;
 class HeaderSource {
  public:
   virtual ~HeaderSource() = default;
-  // Appends the headers without Lockstep's own, in order. The views live as long as the record's.
+  // The headers without Lockstep's own, in order, into `out` (emptied first). The views live as
+  // long as the record's.
   virtual void Read(const void* handle, std::vector<HeaderView>& out) const = 0;
 };
 
@@ -39,6 +40,7 @@ struct RecordView {
   const void* header_handle = nullptr;
 
   void ReadHeaders(std::vector<HeaderView>& out) const {
+    out.clear();
     if (header_source != nullptr) header_source->Read(header_handle, out);
   }
 };
@@ -52,9 +54,9 @@ struct LogRecord {
 
 // A record whose turn it is.
 struct ReadyRecord {
-  Position position;      // The ledger's.
-  int32_t producer = 0;   // Dense index; Resequencer::producer_name() has the name.
-  bool in_doubt = false;  // It may have been sent before.
+  Position position;          // The ledger's.
+  std::string_view producer;  // Its name; lives as long as the Resequencer.
+  bool in_doubt = false;      // It may have been sent before.
   Term term;
   Seq seq;
   RecordView view;

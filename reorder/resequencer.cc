@@ -63,7 +63,7 @@ absl::StatusOr<Resequencer::Taken> Resequencer::TakeFrozen(int topic, const LogR
                                                            std::vector<ReadyRecord>& out) {
   LOCKSTEP_CHECK(phase_ == Phase::kFrozen, "records are offered to the phase that is on");
   if (record.foreign) return TakeForeign(record);
-  if (order_.needs_page()) return Taken::kBlocked;
+  if (order_.needs_page() || drain_pending_) return Taken::kBlocked;
   const int32_t producer = order_.FindProducer(record.header.producer);
   // A producer that the ledger does not know has no frozen runs, and never will.
   if (producer < 0) return Taken::kTaken;
@@ -102,7 +102,7 @@ void Resequencer::Emit(const RecordView& view, std::vector<ReadyRecord>& out) {
   last_out_ = next.position;
   ReadyRecord& ready = out.emplace_back();
   ready.position = next.position;
-  ready.producer = next.producer;
+  ready.producer = order_.producer_name(next.producer);
   ready.term = next.term;
   ready.seq = next.seq;
   ready.view = view;
@@ -111,6 +111,7 @@ void Resequencer::Emit(const RecordView& view, std::vector<ReadyRecord>& out) {
 
 // Takes out parked records as long as the next one is among them.
 absl::Status Resequencer::DrainParked(std::vector<ReadyRecord>& out) {
+  drain_pending_ = false;
   while (true) {
     LOCKSTEP_RETURN_IF_ERROR(order_.status());
     const LedgerOrder::Next* next = order_.Peek();
@@ -118,6 +119,8 @@ absl::Status Resequencer::DrainParked(std::vector<ReadyRecord>& out) {
       UpdatePhase();
       return absl::OkStatus();
     }
+    drain_pending_ = out.size() >= options_.ready_max;
+    if (drain_pending_) return absl::OkStatus();
     LOCKSTEP_ASSIGN_OR_RETURN(const bool found, UnparkNext(out));
     if (!found) return CheckPassed();
   }

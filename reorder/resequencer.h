@@ -56,6 +56,7 @@ struct ResequencerOptions {
   std::optional<Position> after;  // The cursor's done; nullopt: from the start.
   int topics = 1;                 // Logs that frozen records are looked for in.
   ForeignPolicy foreign = ForeignPolicy::kFail;
+  size_t ready_max = 10'000;  // Parked records are taken out until `out` holds so many.
 };
 
 struct ResequencerCounts {
@@ -71,7 +72,7 @@ class Resequencer {
   enum class Phase { kFrozen, kCurrent };
   enum class Taken {
     kTaken,    // Ready, parked or dropped; the next record may be offered.
-    kBlocked,  // Not settled in the ledger at hand, or a page is needed first.
+    kBlocked,  // Not settled in the ledger at hand, or a page, or DrainParked, is needed first.
   };
 
   // What is waited for: the next position of a frozen epoch, or the record that blocks.
@@ -95,6 +96,10 @@ class Resequencer {
   // A page read with marks(). ABORTED: another epoch began, this gate is no longer in office.
   // Parked records whose turn it is by now are appended to `out`.
   absl::Status AddPage(StreamPage page, std::vector<ReadyRecord>& out);
+
+  // True iff parked records wait only for room in `out`; nothing is taken until DrainParked.
+  bool drain_pending() const { return drain_pending_; }
+  absl::Status DrainParked(std::vector<ReadyRecord>& out);
 
   // --- the logs
 
@@ -125,9 +130,6 @@ class Resequencer {
   // True iff everything that `heads` name went out.
   bool ReachedAll(const std::vector<Head>& heads) const;
 
-  const std::string& producer_name(int32_t producer) const {
-    return order_.producer_name(producer);
-  }
   std::optional<Seq> next_seq(std::string_view producer) const;
   const ResequencerCounts& counts() const { return counts_; }
 
@@ -144,7 +146,6 @@ class Resequencer {
   }
   void UpdatePhase();
   void Emit(const RecordView& view, std::vector<ReadyRecord>& out);
-  absl::Status DrainParked(std::vector<ReadyRecord>& out);
   absl::StatusOr<bool> UnparkNext(std::vector<ReadyRecord>& out);
   absl::Status CheckPassed() const;
   absl::StatusOr<Taken> TakeForeign(const LogRecord& record);
@@ -160,6 +161,7 @@ class Resequencer {
   ParkingBuffer* const parking_;
   LedgerOrder order_;
   std::vector<Queue> queues_;
+  bool drain_pending_ = false;
   Phase phase_ = Phase::kFrozen;
   std::optional<Offset> passed_;  // kCurrent: the offset taken last.
   std::optional<Position> last_out_;

@@ -32,6 +32,7 @@ absl::StatusOr<std::vector<std::string>> ReadAll(History& history, std::optional
   options.epoch = history.epoch();
   options.after = after;
   options.topics = history.topics();
+  options.ready_max = 4;
   Resequencer resequencer(options, parking);
   if (with_marks && after.has_value()) {
     RunMarks marks;
@@ -48,7 +49,7 @@ absl::StatusOr<std::vector<std::string>> ReadAll(History& history, std::optional
   size_t visible = static_cast<size_t>(history.Pick(3));
   const auto take_out = [&] {
     for (const ReadyRecord& ready : out) {
-      seen.push_back(ToString(ready.position) + " " + resequencer.producer_name(ready.producer) +
+      seen.push_back(ToString(ready.position) + " " + std::string(ready.producer) +
                      std::to_string(ready.seq.value()) + " " + std::string(*ready.view.value));
     }
     out.clear();
@@ -82,7 +83,9 @@ absl::StatusOr<std::vector<std::string>> ReadAll(History& history, std::optional
       const auto taken = resequencer.TakeFrozen(topic, History::Record(stored), out);
       LOCKSTEP_RETURN_IF_ERROR(taken.status());
       if (*taken == Resequencer::Taken::kBlocked) {
-        LOCKSTEP_RETURN_IF_ERROR(read_page());
+        take_out();
+        LOCKSTEP_RETURN_IF_ERROR(resequencer.drain_pending() ? resequencer.DrainParked(out)
+                                                             : read_page());
         take_out();
         continue;
       }

@@ -1,0 +1,29 @@
+// Discover asks ledger and Kafka once, at start: which streams there are and where their records
+// lie.
+#ifndef LOCKSTEP_REORDER_DISCOVER_H_
+#define LOCKSTEP_REORDER_DISCOVER_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+#include "common/config/program.h"
+#include "common/model/ids.h"
+#include "db-ledger/ledger.h"
+
+namespace lockstep {
+
+struct Discovered {
+  std::string cluster_id;
+  std::vector<StreamName> streams;  // Logical names.
+  std::vector<std::string> topics;  // FindTopics.
+};
+
+// With --topic the streams are the ledger's, or, if no producer has opened yet, the topic's
+// partitions. UNAVAILABLE: ledger or brokers are away; NOT_FOUND: no such topic.
+absl::StatusOr<Discovered> Discover(const CommonOptions& options, Ledger& ledger);
+
+}  // namespace lockstep
+
+#endif  // LOCKSTEP_REORDER_DISCOVER_H_

@@ -1,0 +1,238 @@
+// lockstep-reorder: parse, look around, open, run one engine a stream, report.
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "common/base/status_macros.h"
+#include "common/config/program.h"
+#include "common/config/stop_request.h"
+#include "common/config/terminal.h"
+#include "common/log/log.h"
+#include "common/metrics/metrics.h"
+#include "db-ledger/postgres_ledger.h"
+#include "reorder/discover.h"
+#include "reorder/options.h"
+#include "reorder/plan.h"
+#include "reorder/report.h"
+#include "reorder/sinks/make_sink.h"
+#include "reorder/stream_engine.h"
+
+namespace lockstep {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+absl::StatusOr<std::unique_ptr<PostgresLedger>> ConnectLedger(const CommonOptions& common) {
+  return PostgresLedger::Connect({.ledger = common.ledger,
+                                  .standby_ledger = common.standby_ledger,
+                                  .application_name = "lockstep-reorder"});
+}
+
+StreamReaderOptions ReaderOptions(const CommonOptions& common, const ReorderOptions& options,
+                                  const Discovered& found, const StreamName& stream) {
+  StreamReaderOptions reader;
+  reader.kafka = common.Kafka();
+  reader.cluster_id = found.cluster_id;
+  reader.topics = found.topics;
+  reader.stream = stream;
+  reader.foreign = options.foreign_policy;
+  return reader;
+}
+
+// ---------------------------------------------------------------- --plan
+
+absl::StatusOr<StreamPlan> PlanOne(const CommonOptions& common, const ReorderOptions& options,
+                                   const Discovered& found, const StreamName& stream,
+                                   Ledger& ledger, const StopRequest& stop) {
+  StreamReaderOptions reader = ReaderOptions(common, options, found, stream);
+  LOCKSTEP_ASSIGN_OR_RETURN(const Ledger::Now now, ledger.ReadNow());
+  reader.epoch = now.epoch;
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<StreamInfo> streams,
+                            ledger.FindStreams(stream.topic));
+  for (const StreamInfo& info : streams) {
+    if (info.name == stream) reader.stream_id = info.id;
+  }
+  if (reader.stream_id == StreamId()) {
+    return absl::NotFoundError("the ledger knows no stream " + ToString(stream));
+  }
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<Cursor> cursors, ledger.ReadCursors());
+  for (const Cursor& cursor : cursors) {
+    if (cursor.group == options.group && cursor.stream == reader.stream_id && !options.from_start) {
+      reader.after = cursor.done;
+    }
+  }
+  return PlanStream(reader, ledger, options.stall_timeout, [&] { return stop.requested(); });
+}
+
+int Plan(const CommonOptions& common, const ReorderOptions& options, const Discovered& found,
+         Ledger& ledger, const StopRequest& stop) {
+  std::vector<StreamPlan> plans;
+  ExitCode exit = ExitCode::kYes;
+  for (const StreamName& stream : found.streams) {
+    auto plan = PlanOne(common, options, found, stream, ledger, stop);
+    if (!plan.ok()) return ExitWith("lockstep-reorder", plan.status());
+    if (plan->missing.has_value()) exit = ExitCode::kNo;
+    plans.push_back(*plan);
+  }
+  MakePlanSummary(found.streams, plans).Print(common.format);
+  return ToInt(exit);
+}
+
+// ---------------------------------------------------------------- run
+
+// Everything of one stream, on its own thread.
+struct StreamThread {
+  std::unique_ptr<PostgresLedger> ledger;
+  std::unique_ptr<Sink> sink;
+  std::unique_ptr<StreamEngine> engine;
+  StreamResult result;
+  std::atomic<bool> ended{false};
+  std::thread thread;
+};
+
+using Progress = std::vector<std::unique_ptr<StreamProgress>>;
+
+absl::StatusOr<std::vector<std::unique_ptr<StreamThread>>> OpenStreams(
+    const CommonOptions& common, const ReorderOptions& options, const Discovered& found,
+    Progress& progress) {
+  LOCKSTEP_ASSIGN_OR_RETURN(
+      auto sinks, MakeSinks(options.sink_spec, found.streams, common.ledger, options.sink_db));
+  std::vector<std::unique_ptr<StreamThread>> threads;
+  for (size_t i = 0; i < found.streams.size(); ++i) {
+    auto thread = std::make_unique<StreamThread>();
+    LOCKSTEP_ASSIGN_OR_RETURN(thread->ledger, ConnectLedger(common));
+    thread->sink = std::move(sinks[i]);
+    progress.push_back(std::make_unique<StreamProgress>());
+    StreamEngineOptions engine;
+    engine.mode = options.reorder_mode;
+    engine.group = options.group;
+    engine.from_start = options.from_start;
+    engine.in_doubt = options.in_doubt_policy;
+    engine.old_gate_is_dead = options.old_gate_is_dead;
+    engine.until_end = options.until_end;
+    engine.stall_timeout = options.stall_timeout;
+    engine.drain_timeout = common.drain_timeout;
+    engine.reader = ReaderOptions(common, options, found, found.streams[i]);
+    thread->engine =
+        std::make_unique<StreamEngine>(engine, *thread->ledger, *thread->sink, *progress.back());
+    threads.push_back(std::move(thread));
+  }
+  return threads;
+}
+
+// Until every stream has ended. One that failed ends the others: half a topic is not a state to
+// run on in.
+void Watch(std::vector<std::unique_ptr<StreamThread>>& threads, const Progress& progress,
+           ReorderMetrics& metrics, bool has_end, StopRequest& stop) {
+  std::unique_ptr<ProgressBar> bar;
+  while (true) {
+    bool all_ended = true;
+    int64_t emitted = 0;
+    int64_t expected = 0;
+    for (size_t i = 0; i < threads.size(); ++i) {
+      const bool ended = threads[i]->ended;
+      all_ended = all_ended && ended;
+      emitted += progress[i]->emitted;
+      expected += progress[i]->expected;
+      if (!ended) continue;
+      const ExitCode code = threads[i]->result.exit_code;
+      const bool failed = code == ExitCode::kRefused || code == ExitCode::kCouldNot;
+      if (failed && !stop.requested()) stop.Request();
+    }
+    metrics.Update(progress);
+    if (has_end && expected > 0 && bar == nullptr) {
+      bar = std::make_unique<ProgressBar>("reorder", expected);
+    }
+    if (bar != nullptr) bar->Update(emitted);
+    if (all_ended) return;
+    std::this_thread::sleep_for(milliseconds(20));
+  }
+}
+
+absl::StatusOr<std::unique_ptr<MetricsServer>> ServeMetrics(const CommonOptions& common,
+                                                            const Metrics& metrics,
+                                                            const Progress& progress) {
+  if (common.metrics.empty()) return nullptr;
+  return MetricsServer::Start(common.metrics, metrics,
+                              {.healthy = nullptr, .ready = [&progress]() -> absl::Status {
+                                 for (const auto& stream : progress) {
+                                   if (!stream->ready)
+                                     return absl::UnavailableError("a gate is not open yet");
+                                 }
+                                 return absl::OkStatus();
+                               }});
+}
+
+int Run(const CommonOptions& common, const ReorderOptions& options, const Discovered& found,
+        StopRequest& stop) {
+  Progress progress;
+  auto opened = OpenStreams(common, options, found, progress);
+  if (!opened.ok()) return ExitWith("lockstep-reorder", opened.status());
+  std::vector<std::unique_ptr<StreamThread>>& threads = *opened;
+  Metrics registry;
+  ReorderMetrics metrics(registry, found.streams);
+  auto server = ServeMetrics(common, registry, progress);
+  if (!server.ok()) return ExitWith("lockstep-reorder", server.status());
+
+  const auto started = steady_clock::now();
+  for (const auto& stream : threads) {
+    stream->thread = std::thread([&stream = *stream, &stop] {
+      stream.result = stream.engine->Run([&stop] { return stop.requested(); });
+      stream.ended = true;
+    });
+  }
+  Watch(threads, progress, metrics, options.until_end, stop);
+  std::vector<StreamResult> results;
+  for (const auto& stream : threads) {
+    stream->thread.join();
+    results.push_back(std::move(stream->result));
+  }
+
+  const double seconds = std::chrono::duration<double>(steady_clock::now() - started).count();
+  for (size_t i = 0; i < results.size(); ++i) {
+    PrintInDoubt(found.streams[i], results[i]);
+    if (!absl::IsCancelled(results[i].why)) {
+      static_cast<void>(ExitWith("lockstep-reorder", results[i].why));
+    }
+  }
+  MakeSummary(found.streams, results, seconds)
+      .Print(common.format, TakesStdout(options.sink_spec) ? stderr : stdout);
+  return ToInt(WorstOf(results));
+}
+
+int Main(int argc, const char* const* argv) {
+  Program program(
+      {.name = "lockstep-reorder",
+       .purpose = "lets a topic's records out once each, in the ledger's order: at the primary as "
+                  "the gate, at the standby after a failover",
+       .examples = {"lockstep-reorder --mode gate --group pay --topic orders --brokers p:9092 "
+                    "--ledger 'host=db1,db2 dbname=lockstep' --sink table:pay.outbox",
+                    "lockstep-reorder --mode recover --group pay --topic orders --brokers s:9092 "
+                    "--ledger 'host=db2 dbname=lockstep' --sink table:pay.outbox",
+                    "lockstep-reorder --mode recover --group pay --topic orders --brokers s:9092 "
+                    "--ledger 'host=db2 dbname=lockstep' --plan --format json"}},
+      kKafkaFlags | kLedgerFlags | kStreamFlags | kDrainFlags);
+  ReorderOptions options;
+  options.AddTo(program);
+  const auto validate = [&] { return options.Validate(program.options()); };
+  if (const auto exit = program.Parse(argc, argv, validate)) return ToInt(*exit);
+  StopRequest& stop = StopRequest::Install();
+
+  const CommonOptions& common = program.options();
+  auto ledger = ConnectLedger(common);
+  if (!ledger.ok()) return ExitWith("lockstep-reorder", ledger.status());
+  const auto found = Discover(common, **ledger);
+  if (!found.ok()) return ExitWith("lockstep-reorder", found.status());
+  if (options.plan) return Plan(common, options, *found, **ledger, stop);
+  ledger->reset();
+  return Run(common, options, *found, stop);
+}
+
+}  // namespace
+}  // namespace lockstep
+
+int main(int argc, char** argv) { return lockstep::Main(argc, argv); }

@@ -1,0 +1,184 @@
+#include "reorder/report.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include <rapidjson/stringbuffer.h>
+#include <rapidjson/writer.h>
+
+#include "common/base/utf8.h"
+#include "common/log/log.h"
+
+namespace lockstep {
+namespace {
+
+using JsonWriter = rapidjson::Writer<rapidjson::StringBuffer>;
+
+void Field(JsonWriter& writer, const char* name, int64_t value) {
+  writer.Key(name);
+  writer.Int64(value);
+}
+void Field(JsonWriter& writer, const char* name, const std::string& value) {
+  writer.Key(name);
+  writer.String(value.c_str(), static_cast<rapidjson::SizeType>(value.size()));
+}
+
+// An array with an object a stream, filled by `fill(writer, index)`.
+template <class Fill>
+std::string StreamsJson(const std::vector<StreamName>& streams, Fill fill) {
+  rapidjson::StringBuffer buffer;
+  JsonWriter writer(buffer);
+  writer.StartArray();
+  for (size_t i = 0; i < streams.size(); ++i) {
+    writer.StartObject();
+    Field(writer, "stream", ToString(streams[i]));
+    fill(writer, i);
+    writer.EndObject();
+  }
+  writer.EndArray();
+  return buffer.GetString();
+}
+
+int Rank(ExitCode code) {
+  switch (code) {
+    case ExitCode::kRefused:
+      return 4;
+    case ExitCode::kCouldNot:
+      return 3;
+    case ExitCode::kInterrupted:
+      return 2;
+    case ExitCode::kNo:
+      return 1;
+    case ExitCode::kYes:
+      return 0;
+  }
+  return 0;
+}
+
+}  // namespace
+
+Summary MakeSummary(const std::vector<StreamName>& streams,
+                    const std::vector<StreamResult>& results, double seconds) {
+  StreamResult all;
+  for (const StreamResult& one : results) {
+    all.emitted += one.emitted;
+    all.counts.first_hits += one.counts.first_hits;
+    all.counts.buffer_hits += one.counts.buffer_hits;
+    all.counts.duplicates_dropped += one.counts.duplicates_dropped;
+    all.counts.void_dropped += one.counts.void_dropped;
+    all.counts.foreign_passed += one.counts.foreign_passed;
+    all.parking.records_peak += one.parking.records_peak;
+    all.parking.bytes_peak += one.parking.bytes_peak;
+    all.polls += one.polls;
+    all.in_doubt += one.in_doubt;
+  }
+  Summary summary;
+  summary.Add("emitted", all.emitted)
+      .Add("first_hits", all.counts.first_hits)
+      .Add("buffer_hits", all.counts.buffer_hits)
+      .Add("parked_peak_records", all.parking.records_peak)
+      .Add("parked_peak_bytes", all.parking.bytes_peak)
+      .Add("polls", all.polls)
+      .Add("bytes_reread", 0)
+      .Add("duplicates_dropped", all.counts.duplicates_dropped)
+      .Add("void_dropped", all.counts.void_dropped)
+      .Add("foreign_passed", all.counts.foreign_passed)
+      .Add("in_doubt", all.in_doubt)
+      .Add("seconds", seconds);
+  summary.AddJson("streams", StreamsJson(streams, [&](JsonWriter& writer, size_t i) {
+                    const StreamResult& one = results[i];
+                    Field(writer, "emitted", one.emitted);
+                    Field(writer, "exit", ToInt(one.exit_code));
+                    if (!one.why.ok()) Field(writer, "why", std::string(one.why.message()));
+                    if (!one.checksum.empty()) Field(writer, "checksum", one.checksum);
+                  }));
+  return summary;
+}
+
+Summary MakePlanSummary(const std::vector<StreamName>& streams,
+                        const std::vector<StreamPlan>& plans) {
+  StreamPlan all;
+  for (const StreamPlan& one : plans) {
+    all.records += one.records;
+    all.parking.records_peak += one.parking.records_peak;
+    all.parking.bytes_peak += one.parking.bytes_peak;
+    all.polls += one.polls;
+  }
+  Summary summary;
+  summary.Add("records", all.records)
+      .Add("parked_peak_records", all.parking.records_peak)
+      .Add("parked_peak_bytes", all.parking.bytes_peak)
+      .Add("polls", all.polls);
+  summary.AddJson("streams", StreamsJson(streams, [&](JsonWriter& writer, size_t i) {
+                    const StreamPlan& one = plans[i];
+                    Field(writer, "from", one.from.has_value() ? ToString(*one.from) : "start");
+                    Field(writer, "records", one.records);
+                    Field(writer, "first_hits", one.counts.first_hits);
+                    Field(writer, "buffer_hits", one.counts.buffer_hits);
+                    Field(writer, "parked_peak_records", one.parking.records_peak);
+                    Field(writer, "parked_peak_bytes", one.parking.bytes_peak);
+                    Field(writer, "duplicates", one.counts.duplicates_dropped);
+                    Field(writer, "void", one.counts.void_dropped);
+                    if (one.missing.has_value()) Field(writer, "missing", one.missing->Describe());
+                  }));
+  return summary;
+}
+
+void PrintInDoubt(const StreamName& stream, const StreamResult& result) {
+  for (const InDoubtRecord& record : result.in_doubt_records) {
+    Log(LogLevel::kWarn, "in_doubt",
+        {{"stream", stream},
+         {"position", record.position},
+         {"producer", record.producer},
+         {"term", record.term},
+         {"seq", record.seq},
+         {"at", record.at},
+         {"key", !record.key.has_value() ? "null"
+                 : IsUtf8(*record.key)   ? *record.key
+                                         : "(not text)"}});
+  }
+  const int64_t listed = static_cast<int64_t>(result.in_doubt_records.size());
+  if (listed > 0 && listed < result.in_doubt) {
+    Log(LogLevel::kWarn, "in_doubt_more",
+        {{"stream", stream}, {"records", result.in_doubt - listed}});
+  }
+}
+
+ExitCode WorstOf(const std::vector<StreamResult>& results) {
+  ExitCode worst = ExitCode::kYes;
+  for (const StreamResult& result : results) {
+    if (Rank(result.exit_code) > Rank(worst)) worst = result.exit_code;
+  }
+  return worst;
+}
+
+ReorderMetrics::ReorderMetrics(Metrics& metrics, const std::vector<StreamName>& streams) {
+  for (const StreamName& stream : streams) {
+    const MetricLabels labels{{"stream", ToString(stream)}};
+    streams_.push_back(
+        {&metrics.Counter("lockstep_emitted_records_total", "Records sent outside", labels),
+         &metrics.Gauge("lockstep_parked_records", "Records held until their turn", labels),
+         &metrics.Gauge("lockstep_parked_bytes", "Bytes of parked records", labels),
+         &metrics.Gauge("lockstep_waiting_seconds",
+                        "Since when the stream waits for one record; 0: it does not", labels)});
+  }
+}
+
+void ReorderMetrics::Update(const std::vector<std::unique_ptr<StreamProgress>>& progress) {
+  const int64_t now_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
+                             std::chrono::steady_clock::now().time_since_epoch())
+                             .count();
+  for (size_t i = 0; i < streams_.size(); ++i) {
+    OfStream& stream = streams_[i];
+    const int64_t emitted = progress[i]->emitted;
+    stream.emitted->Increment(static_cast<double>(emitted - stream.counted));
+    stream.counted = emitted;
+    stream.parked_records->Set(static_cast<double>(progress[i]->parked_records.load()));
+    stream.parked_bytes->Set(static_cast<double>(progress[i]->parked_bytes.load()));
+    const int64_t since_ms = progress[i]->waiting_since_ms;
+    stream.waiting_seconds->Set(since_ms == 0 ? 0.0
+                                              : static_cast<double>(now_ms - since_ms) / 1000.0);
+  }
+}
+
+}  // namespace lockstep

@@ -1,0 +1,48 @@
+// What lockstep-reorder says at its end, and while it works.
+#ifndef LOCKSTEP_REORDER_REPORT_H_
+#define LOCKSTEP_REORDER_REPORT_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/config/terminal.h"
+#include "common/metrics/metrics.h"
+#include "common/model/ids.h"
+#include "reorder/plan.h"
+#include "reorder/stream_engine.h"
+
+namespace lockstep {
+
+// All streams together, then what is particular to one.
+Summary MakeSummary(const std::vector<StreamName>& streams,
+                    const std::vector<StreamResult>& results, double seconds);
+Summary MakePlanSummary(const std::vector<StreamName>& streams,
+                        const std::vector<StreamPlan>& plans);
+
+// The in-doubt list on stderr: identities, keys and source positions to ask the outside with.
+void PrintInDoubt(const StreamName& stream, const StreamResult& result);
+
+// The worst of the streams' codes: 3 before 2 before 130 before 1 before 0.
+ExitCode WorstOf(const std::vector<StreamResult>& results);
+
+// Prometheus' view of the streams' progress; Update copies it.
+class ReorderMetrics {
+ public:
+  ReorderMetrics(Metrics& metrics, const std::vector<StreamName>& streams);
+  void Update(const std::vector<std::unique_ptr<StreamProgress>>& progress);
+
+ private:
+  struct OfStream {
+    prometheus::Counter* emitted;
+    prometheus::Gauge* parked_records;
+    prometheus::Gauge* parked_bytes;
+    prometheus::Gauge* waiting_seconds;
+    int64_t counted = 0;
+  };
+  std::vector<OfStream> streams_;
+};
+
+}  // namespace lockstep
+
+#endif  // LOCKSTEP_REORDER_REPORT_H_

@@ -1,0 +1,74 @@
+#include "reorder/sinks/make_sink.h"
+
+#include <unistd.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "common/base/status_macros.h"
+#include "common/log/log.h"
+#include "reorder/sinks/jsonl_sink.h"
+#include "reorder/sinks/null_sink.h"
+#include "reorder/sinks/table_sink.h"
+
+namespace lockstep {
+
+absl::StatusOr<SinkSpec> ParseSinkSpec(std::string_view text) {
+  if (text == "null") return SinkSpec{};
+  const size_t colon = text.find(':');
+  const std::string_view kind = text.substr(0, colon);
+  const std::string target(colon == std::string_view::npos ? "" : text.substr(colon + 1));
+  if (kind == "jsonl" && !target.empty()) return SinkSpec{SinkSpec::Kind::kJsonl, target};
+  if (kind == "table" && !target.empty()) {
+    LOCKSTEP_ASSIGN_OR_RETURN(std::string table, QuoteTableName(target));
+    return SinkSpec{SinkSpec::Kind::kTable, std::move(table)};
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "\"", std::string(text), "\" is not like jsonl:FILE, jsonl:-, table:schema.table or null"));
+}
+
+bool TakesStdout(const SinkSpec& spec) {
+  return spec.kind == SinkSpec::Kind::kJsonl && spec.target == "-";
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<Sink>>> MakeSinks(const SinkSpec& spec,
+                                                             const std::vector<StreamName>& streams,
+                                                             const std::string& ledger,
+                                                             const std::string& sink_db) {
+  std::vector<std::unique_ptr<Sink>> sinks;
+  std::shared_ptr<JsonlFile> file;
+  bool fences = false;
+  if (spec.kind == SinkSpec::Kind::kJsonl && !TakesStdout(spec)) {
+    LOCKSTEP_ASSIGN_OR_RETURN(file, JsonlFile::Open(RealFileSystem(), spec.target, streams));
+    fences = LocksFence(spec.target);
+    if (!fences) Log(LogLevel::kWarn, "sink_does_not_fence", {{"file", spec.target}});
+  }
+  for (const StreamName& stream : streams) {
+    switch (spec.kind) {
+      case SinkSpec::Kind::kNull:
+        sinks.push_back(std::make_unique<NullSink>());
+        break;
+      case SinkSpec::Kind::kJsonl:
+        if (file == nullptr) {
+          sinks.push_back(std::make_unique<JsonlStdoutSink>(stream, STDOUT_FILENO));
+        } else {
+          sinks.push_back(std::make_unique<JsonlSink>(file, stream, fences));
+        }
+        break;
+      case SinkSpec::Kind::kTable: {
+        const bool with_cursor = sink_db.empty() || sink_db == ledger;
+        LOCKSTEP_ASSIGN_OR_RETURN(auto sink,
+                                  TableSink::Open({.conninfo = with_cursor ? ledger : sink_db,
+                                                   .table = spec.target,
+                                                   .stream = stream,
+                                                   .with_cursor = with_cursor}));
+        sinks.push_back(std::move(sink));
+        break;
+      }
+    }
+  }
+  return sinks;
+}
+
+}  // namespace lockstep

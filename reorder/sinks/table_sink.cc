@@ -1,0 +1,276 @@
+#include "reorder/sinks/table_sink.h"
+
+#include <algorithm>
+#include <cctype>
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include <rapidjson/stringbuffer.h>
+#include <rapidjson/writer.h>
+
+#include "common/base/status_macros.h"
+#include "common/base/utf8.h"
+
+namespace lockstep {
+namespace {
+
+constexpr std::chrono::seconds kConnectTimeout{10};
+constexpr std::chrono::seconds kStatementTimeout{60};
+
+// Parameters $1…$9 are the rows' columns, one array each.
+std::string InsertSql(const std::string& table) {
+  return absl::StrCat(
+      "insert into ", table,
+      " (stream, epoch, \"offset\", producer, term, seq, key, value, headers, ts) "
+      "select $1::text, r.epoch, r.\"offset\", r.producer, r.term, r.seq, r.key, r.value, "
+      "r.headers::jsonb, to_timestamp(r.ts / 1000.0) "
+      "from unnest($2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], "
+      "$7::bytea[], $8::bytea[], $9::text[], $10::bigint[]) "
+      "as r (epoch, \"offset\", producer, term, seq, key, value, headers, ts) "
+      "on conflict do nothing");
+}
+
+// The cursor's refusal ends the statement, and with it the rows.
+std::string InsertWithCursorSql(const std::string& table) {
+  return absl::StrCat("with rows as (", InsertSql(table),
+                      ") select lockstep.move_cursor($11::text, $12::bigint, $13::bigint, "
+                      "$14::bigint, $15::bigint, $16::bigint, $17::bigint)");
+}
+
+std::string CreateSql(const std::string& table) {
+  return absl::StrCat("create table if not exists ", table,
+                      " (stream text not null, epoch bigint not null, \"offset\" bigint not null, "
+                      "producer text not null, term bigint not null, seq bigint not null, "
+                      "key bytea, value bytea, headers jsonb, ts timestamptz, "
+                      "emitted bigserial, primary key (stream, epoch, \"offset\"))");
+}
+
+using JsonWriter = rapidjson::Writer<rapidjson::StringBuffer>;
+
+void WriteText(JsonWriter& writer, std::string_view text) {
+  writer.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
+}
+
+// jsonb knows neither bytes outside UTF-8 nor NUL.
+void WriteBytes(JsonWriter& writer, const std::optional<std::string_view>& bytes) {
+  if (!bytes.has_value()) {
+    writer.Null();
+  } else if (IsUtf8(*bytes) && bytes->find('\0') == std::string_view::npos) {
+    WriteText(writer, *bytes);
+  } else {
+    writer.StartObject();
+    writer.Key("b64");
+    WriteText(writer, absl::Base64Escape(absl::string_view(bytes->data(), bytes->size())));
+    writer.EndObject();
+  }
+}
+
+std::string HeadersJson(const std::vector<HeaderView>& headers) {
+  if (headers.empty()) return "{}";
+  std::vector<std::string_view> names;
+  for (const HeaderView& header : headers) names.push_back(header.first);
+  std::sort(names.begin(), names.end());
+  const bool repeat = std::adjacent_find(names.begin(), names.end()) != names.end();
+  rapidjson::StringBuffer buffer;
+  JsonWriter writer(buffer);
+  repeat ? writer.StartArray() : writer.StartObject();
+  for (const auto& [name, value] : headers) {
+    if (repeat) writer.StartArray();
+    WriteText(writer, name);
+    WriteBytes(writer, value);
+    if (repeat) writer.EndArray();
+  }
+  repeat ? writer.EndArray() : writer.EndObject();
+  return buffer.GetString();
+}
+
+std::optional<int64_t> EpochOf(const std::optional<Position>& position) {
+  if (!position.has_value()) return std::nullopt;
+  return position->epoch.value();
+}
+std::optional<int64_t> OffsetOf(const std::optional<Position>& position) {
+  if (!position.has_value()) return std::nullopt;
+  return position->offset.value();
+}
+
+// What a statement's answer means for the commit that it was.
+Commit<Moved> Judge(const PgAnswer& answer) {
+  Commit<Moved> commit;
+  switch (answer.kind) {
+    case PgAnswer::Kind::kRows:
+      commit.outcome = CommitOutcome::kCommitted;
+      commit.value.solo = answer.rows.Bool(0, 0);
+      return commit;
+    case PgAnswer::Kind::kLost:
+      commit.outcome = CommitOutcome::kUnknown;
+      commit.why = absl::UnavailableError(answer.error.message);
+      return commit;
+    case PgAnswer::Kind::kNotSent:
+      commit.outcome = CommitOutcome::kNotCommitted;
+      commit.refusal = Refusal::kUnavailable;
+      commit.why = absl::UnavailableError(answer.error.message);
+      return commit;
+    case PgAnswer::Kind::kError:
+      break;
+  }
+  const std::string& sqlstate = answer.error.sqlstate;
+  commit.outcome = CommitOutcome::kNotCommitted;
+  commit.why =
+      absl::FailedPreconditionError(absl::StrCat(answer.error.message, " (", sqlstate, ")"));
+  // Serialisation, resources, an operator's shutdown, a server that is a standby now: may be
+  // repeated.
+  const bool passing = absl::StartsWith(sqlstate, "40") || absl::StartsWith(sqlstate, "57") ||
+                       absl::StartsWith(sqlstate, "53300") || sqlstate == "25006";
+  if (sqlstate == "LS001") {
+    commit.refusal = Refusal::kFenced;
+  } else if (sqlstate == "LS007") {
+    commit.refusal = Refusal::kNotFound;
+  } else if (sqlstate == "LS004") {
+    commit.refusal = Refusal::kWrongOwner;
+  } else {
+    commit.refusal = passing ? Refusal::kUnavailable : Refusal::kInvalid;
+    if (!passing) commit.why = absl::InternalError(std::string(commit.why.message()));
+  }
+  return commit;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> QuoteTableName(std::string_view name) {
+  std::string quoted;
+  std::string part;
+  int parts = 0;
+  for (const char c : std::string(name) + ".") {
+    if (c == '.') {
+      if (part.empty() || ++parts > 2) {
+        parts = 3;
+        break;
+      }
+      quoted += (quoted.empty() ? "\"" : ".\"") + part + "\"";
+      part.clear();
+    } else if (std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_') {
+      part += c;
+    } else {
+      parts = 3;
+      break;
+    }
+  }
+  if (parts < 1 || parts > 2 || !part.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "\"", std::string(name), "\" is not like schema.table (letters, digits and _)"));
+  }
+  return parts == 1 ? "\"public\"." + quoted : quoted;
+}
+
+absl::StatusOr<std::unique_ptr<TableSink>> TableSink::Open(TableSinkOptions options) {
+  LOCKSTEP_ASSIGN_OR_RETURN(std::vector<PgHost> hosts,
+                            ParsePgHosts(options.conninfo, "lockstep-reorder"));
+  std::unique_ptr<TableSink> sink(new TableSink(std::move(options), std::move(hosts)));
+  LOCKSTEP_RETURN_IF_ERROR(sink->Connect());
+  const std::string& table = sink->options_.table;
+  // Asking first: creating needs a right that a gate may do without once the table is there.
+  const std::string exists = absl::StrCat("select to_regclass('", table, "') is not null");
+  const PgDeadline deadline = std::chrono::steady_clock::now() + kStatementTimeout;
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::string there,
+                            sink->connection_->ExecuteScript(exists, deadline));
+  if (!absl::StartsWith(there, "t")) {
+    LOCKSTEP_RETURN_IF_ERROR(
+        Annotate(sink->connection_->ExecuteScript(CreateSql(table), deadline).status(),
+                 absl::StrCat("create table ", table)));
+  }
+  return sink;
+}
+
+TableSink::TableSink(TableSinkOptions options, std::vector<PgHost> hosts)
+    : options_(std::move(options)),
+      hosts_(std::move(hosts)),
+      stream_text_(ToString(options_.stream)),
+      insert_sql_(InsertSql(options_.table)),
+      insert_with_cursor_sql_(InsertWithCursorSql(options_.table)),
+      last_sql_(absl::StrCat("select epoch, \"offset\" from ", options_.table,
+                             " where stream = $1::text order by epoch desc, \"offset\" desc "
+                             "limit 1")) {}
+
+absl::Status TableSink::Connect() {
+  if (connection_ != nullptr && !connection_->broken()) return absl::OkStatus();
+  connection_.reset();
+  LOCKSTEP_ASSIGN_OR_RETURN(connection_,
+                            PgConnection::Open(hosts_, PgRole::kPrimary,
+                                               std::chrono::steady_clock::now() + kConnectTimeout));
+  return absl::OkStatus();
+}
+
+PgAnswer TableSink::Run(const PgStatement& statement, const PgParams& params) {
+  PgAnswer answer;
+  if (const absl::Status connected = Connect(); !connected.ok()) {
+    answer.kind = PgAnswer::Kind::kNotSent;
+    answer.error.message = std::string(connected.message());
+    return answer;
+  }
+  std::vector<PgAnswer> answers = connection_->Run(
+      {{&statement, &params}}, std::chrono::steady_clock::now() + kStatementTimeout);
+  // A server that turned standby, or is going down, is not asked again.
+  if (answers.at(0).kind == PgAnswer::Kind::kError &&
+      (answers[0].error.sqlstate == "25006" || absl::StartsWith(answers[0].error.sqlstate, "57"))) {
+    connection_->Drop();
+  }
+  return std::move(answers.at(0));
+}
+
+absl::StatusOr<std::optional<Position>> TableSink::Last() {
+  LOCKSTEP_RETURN_IF_ERROR(Connect());
+  const PgStatement statement{"last", last_sql_.c_str()};
+  LOCKSTEP_ASSIGN_OR_RETURN(
+      const PgRows rows, connection_->Query(statement, PgParams().Text(stream_text_),
+                                            std::chrono::steady_clock::now() + kStatementTimeout));
+  if (rows.size() == 0) return std::nullopt;
+  return Position{Epoch(rows.Int(0, 0)), Offset(rows.Int(0, 1))};
+}
+
+PgParams TableSink::RowParams(std::span<const ReadyRecord> records) {
+  std::vector<int64_t> epochs, offsets, terms, seqs, timestamps;
+  std::vector<std::string> producers, headers;
+  std::vector<std::optional<std::string>> keys, values;
+  const auto owned = [](const std::optional<std::string_view>& bytes) {
+    return bytes.has_value() ? std::optional<std::string>(*bytes) : std::nullopt;
+  };
+  for (const ReadyRecord& record : records) {
+    epochs.push_back(record.position.epoch.value());
+    offsets.push_back(record.position.offset.value());
+    producers.emplace_back(record.producer);
+    terms.push_back(record.term.value());
+    seqs.push_back(record.seq.value());
+    keys.push_back(owned(record.view.key));
+    values.push_back(owned(record.view.value));
+    record.view.ReadHeaders(headers_);
+    headers.push_back(HeadersJson(headers_));
+    timestamps.push_back(record.view.timestamp_ms);
+  }
+  PgParams params;
+  params.Text(stream_text_).Ints(epochs).Ints(offsets).Texts(producers).Ints(terms).Ints(seqs);
+  params.OptionalBytes(keys).OptionalBytes(values).Texts(headers).Ints(timestamps);
+  return params;
+}
+
+Commit<Moved> TableSink::WriteWithCursor(std::span<const ReadyRecord> records,
+                                         const MoveCursorRequest& move) {
+  const PgStatement statement{"insert_with_cursor", insert_with_cursor_sql_.c_str()};
+  PgParams params = RowParams(records);
+  params.Text(move.group).Int(move.stream.value()).Int(move.term.value());
+  params.OptionalInt(EpochOf(move.intent)).OptionalInt(OffsetOf(move.intent));
+  params.OptionalInt(EpochOf(move.done)).OptionalInt(OffsetOf(move.done));
+  return Judge(Run(statement, params));
+}
+
+absl::Status TableSink::Write(std::span<const ReadyRecord> records) {
+  const PgStatement statement{"insert", insert_sql_.c_str()};
+  const PgAnswer answer = Run(statement, RowParams(records));
+  if (answer.kind == PgAnswer::Kind::kRows) return absl::OkStatus();
+  return absl::UnavailableError(
+      absl::StrCat("insert into ", options_.table, ": ", answer.error.message));
+}
+
+}  // namespace lockstep

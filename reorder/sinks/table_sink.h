@@ -1,0 +1,69 @@
+// TableSink inserts records into a PostgreSQL table, created if absent:
+//
+//   stream text, epoch bigint, "offset" bigint, producer text, term bigint, seq bigint, key bytea,
+//   value bytea, headers jsonb, ts timestamptz, emitted bigserial, primary key (stream, epoch,
+//   "offset")
+//
+// In the ledger's own database rows and cursor are one statement, so one transaction: nothing is
+// ever in doubt, even across sites, because both stand in one WAL. A repeat after an unknown
+// outcome meets its own rows (on conflict do nothing) and is harmless. In another database it can
+// be asked for its last row, but does not fence.
+//
+// `headers` is an object, or [[name, value], …] when names repeat; values that are not UTF-8 are
+// `{"b64": …}`.
+#ifndef LOCKSTEP_REORDER_SINKS_TABLE_SINK_H_
+#define LOCKSTEP_REORDER_SINKS_TABLE_SINK_H_
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "db-ledger/pg_connection.h"
+#include "reorder/sinks/sink.h"
+
+namespace lockstep {
+
+// `schema.table`, or `table` in schema public; letters, digits and `_`.
+absl::StatusOr<std::string> QuoteTableName(std::string_view name);
+
+struct TableSinkOptions {
+  std::string conninfo = {};
+  std::string table = {};  // Quoted.
+  StreamName stream = {};
+  bool with_cursor = false;  // It is the ledger's database.
+};
+
+class TableSink final : public Sink {
+ public:
+  // Connects and creates the table if it is not there.
+  static absl::StatusOr<std::unique_ptr<TableSink>> Open(TableSinkOptions options);
+
+  SinkKind kind() const override {
+    return options_.with_cursor ? SinkKind::kTransactional : SinkKind::kQueryable;
+  }
+  absl::StatusOr<std::optional<Position>> Last() override;
+  absl::Status Write(std::span<const ReadyRecord> records) override;
+  absl::Status Sync() override { return absl::OkStatus(); }  // A commit is synchronous.
+  Commit<Moved> WriteWithCursor(std::span<const ReadyRecord> records,
+                                const MoveCursorRequest& move) override;
+
+ private:
+  explicit TableSink(TableSinkOptions options, std::vector<PgHost> hosts);
+  absl::Status Connect();
+  PgParams RowParams(std::span<const ReadyRecord> records);
+  PgAnswer Run(const PgStatement& statement, const PgParams& params);
+
+  const TableSinkOptions options_;
+  const std::vector<PgHost> hosts_;
+  const std::string stream_text_;
+  const std::string insert_sql_;
+  const std::string insert_with_cursor_sql_;
+  const std::string last_sql_;
+  std::unique_ptr<PgConnection> connection_;
+  std::vector<HeaderView> headers_;
+};
+
+}  // namespace lockstep
+
+#endif  // LOCKSTEP_REORDER_SINKS_TABLE_SINK_H_

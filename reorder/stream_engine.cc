@@ -1,0 +1,365 @@
+#include "reorder/stream_engine.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "common/base/status_macros.h"
+#include "common/log/log.h"
+
+namespace lockstep {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using std::chrono::steady_clock;
+
+constexpr milliseconds kPollBusy{5};    // With a done to be written when nothing more comes …
+constexpr milliseconds kPollIdle{200};  // … and without.
+constexpr milliseconds kRepeatPauseMax{500};
+constexpr seconds kOpenPatience{10};
+constexpr seconds kEndGrace{2};  // What a topic's end may lag behind the ledger or a mirror.
+constexpr seconds kTellFirst{10};
+constexpr seconds kTellAgain{60};
+constexpr size_t kInDoubtListMax = 1'000;
+
+ExitCode ExitCodeFor(const absl::Status& status) {
+  if (absl::IsDataLoss(status)) {
+    return IsInconsistentOffsets(status) ? ExitCode::kRefused : ExitCode::kNo;
+  }
+  return ExitCodeOf(status);
+}
+
+}  // namespace
+
+StreamEngine::StreamEngine(StreamEngineOptions options, Ledger& ledger, Sink& sink,
+                           StreamProgress& progress)
+    : options_(std::move(options)), ledger_(&ledger), sink_(&sink), progress_(&progress) {}
+
+StreamResult StreamEngine::Run(const StopRequested& stop_requested) {
+  Ended ended;
+  ended.why = OpenGate();
+  if (ended.why.ok()) ended.why = ResolveDoubt();
+  if (ended.why.ok()) ended.why = OpenReader();
+  if (ended.why.ok()) {
+    ended = Loop(stop_requested);
+  } else {
+    ended.exit_code = ExitCodeFor(ended.why);
+  }
+  result_.exit_code = ended.exit_code;
+  result_.why = ended.why;
+  if (reader_ != nullptr) {
+    result_.counts = reader_->resequencer().counts();
+    result_.polls = reader_->polls();
+    result_.waiting = reader_->waiting().has_value();
+  }
+  result_.parking = parking_.stats();
+  result_.checksum = sink_->Checksum();
+  return result_;
+}
+
+// ---------------------------------------------------------------- start
+
+absl::Status StreamEngine::OpenGate() {
+  const StreamName& stream = options_.reader.stream;
+  if (options_.mode == ReorderMode::kRecover) {
+    LOCKSTEP_ASSIGN_OR_RETURN(const Ledger::Now now, ledger_->ReadNow());
+    if (now.epoch < Epoch(2)) {
+      return absl::FailedPreconditionError(
+          "recover: epoch 1 is on, no epoch was ended by a failover; use --mode gate");
+    }
+  }
+  const bool create = options_.mode == ReorderMode::kGate || options_.from_start;
+  // An open that is not known to be durable is abandoned, its term never used (C6); a new one takes
+  // a new term.
+  lockstep::Commit<OpenedGate> opened;
+  const auto give_up = steady_clock::now() + kOpenPatience;
+  while (true) {
+    opened = ledger_->OpenGate(options_.group, {stream}, create);
+    const bool may_pass = opened.outcome == CommitOutcome::kUnknown ||
+                          opened.refusal == Refusal::kUnavailable ||
+                          opened.refusal == Refusal::kNoDurableStandby;
+    if (opened.committed() || !may_pass || steady_clock::now() >= give_up) break;
+    std::this_thread::sleep_for(kRepeatPauseMax);
+  }
+  if (!opened.committed()) {
+    if (opened.refusal == Refusal::kNotFound && !create) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "group ", options_.group, " has no cursor on ", ToString(stream),
+          ": a wrong name, or a gate that never ran; --from start begins at the first record"));
+    }
+    return Annotate(opened.why, absl::StrCat("open the gate of group ", options_.group, " on ",
+                                             ToString(stream)));
+  }
+  const Cursor& cursor = opened.value.cursors.at(0);
+  if (options_.from_start && cursor.intent.has_value()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "group ", options_.group, " has sent ", ToString(stream), " up to ",
+        ToString(*cursor.intent), "; --from start is for a group that has sent nothing"));
+  }
+  options_.reader.stream_id = cursor.stream;
+  options_.reader.epoch = opened.value.epoch;
+  gate_.emplace(Gate::Options{kAllRules, options_.group, cursor.stream, stream}, cursor);
+  Log(LogLevel::kInfo, "gate_opened",
+      {{"stream", stream},
+       {"group", options_.group},
+       {"term", cursor.term},
+       {"epoch", opened.value.epoch},
+       {"solo", opened.value.solo},
+       {"done", cursor.done.has_value() ? ToString(*cursor.done) : "none"},
+       {"intent", cursor.intent.has_value() ? ToString(*cursor.intent) : "none"}});
+  return absl::OkStatus();
+}
+
+absl::Status StreamEngine::ResolveDoubt() {
+  Gate::Doubt doubt{sink_->kind(), std::nullopt, options_.in_doubt, options_.old_gate_is_dead};
+  if (doubt.sink != SinkKind::kBlind) {
+    LOCKSTEP_ASSIGN_OR_RETURN(doubt.last, sink_->Last());
+  }
+  const bool was_in_doubt = gate_->in_doubt();
+  const std::optional<Position> done = gate_->done();
+  const absl::Status resolved = gate_->Resolve(doubt);
+  if (resolved.ok() && was_in_doubt) {
+    Log(LogLevel::kWarn, "in_doubt_resolved",
+        {{"stream", options_.reader.stream},
+         {"group", options_.group},
+         {"done", gate_->done().has_value() ? ToString(*gate_->done()) : "none"},
+         {"intent", ToString(*gate_->intent())}});
+  }
+  const bool skipped = resolved.ok() && was_in_doubt && doubt.sink == SinkKind::kBlind &&
+                       options_.in_doubt == InDoubtPolicy::kSkip;
+  if ((!resolved.ok() && was_in_doubt) || skipped) {
+    options_.reader.after = done;
+    const absl::Status listed = ListInDoubt();
+    if (!listed.ok()) {
+      Log(LogLevel::kWarn, "in_doubt_list_incomplete",
+          {{"stream", options_.reader.stream}, {"why", listed}});
+    }
+  }
+  return resolved;
+}
+
+// Reads what lies in (done, intent], for the operator to ask the outside with.
+absl::Status StreamEngine::ListInDoubt() {
+  MemoryParking parking;
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto reader,
+                            StreamReader::Open(options_.reader, *ledger_, parking));
+  const Position intent = *gate_->intent();
+  std::vector<ReadyRecord> records;
+  int empty = 0;
+  while (empty < 10) {
+    LOCKSTEP_RETURN_IF_ERROR(reader->Next(records, milliseconds(500)));
+    empty = records.empty() && reader->waiting().has_value() ? empty + 1 : 0;
+    for (const ReadyRecord& record : records) {
+      if (record.position > intent) return absl::OkStatus();
+      ++result_.in_doubt;
+      if (result_.in_doubt_records.size() < kInDoubtListMax) {
+        InDoubtRecord& listed = result_.in_doubt_records.emplace_back();
+        listed = {record.position, std::string(record.producer), record.term,
+                  record.seq,      std::string(record.view.at),  std::nullopt};
+        if (record.view.key.has_value()) listed.key = std::string(*record.view.key);
+      }
+      if (record.position == intent) return absl::OkStatus();
+    }
+  }
+  return absl::OutOfRangeError(reader->waiting()->Describe());
+}
+
+absl::Status StreamEngine::OpenReader() {
+  options_.reader.after = gate_->done();
+  LOCKSTEP_ASSIGN_OR_RETURN(reader_, StreamReader::Open(options_.reader, *ledger_, parking_));
+  progress_->ready = true;
+  return absl::OkStatus();
+}
+
+// ---------------------------------------------------------------- running
+
+StreamEngine::Ended StreamEngine::Loop(const StopRequested& stop_requested) {
+  std::vector<ReadyRecord> records;
+  bool drained = false;
+  absl::Status status;
+  while (true) {
+    status = reader_->Next(records, gate_->owes_done() ? kPollBusy : kPollIdle);
+    if (!status.ok()) break;
+    drained = records.empty() && !reader_->waiting().has_value();
+    if (!records.empty()) {
+      status = SendOut(records, stop_requested);
+    } else if (gate_->owes_done()) {
+      status = WriteDone(stop_requested);
+    }
+    if (!status.ok()) break;
+    NoteProgress();
+    NoteWaiting();
+    if (options_.until_end && reader_->read_a_page() &&
+        reader_->resequencer().ReachedAll(reader_->heads_at_start())) {
+      status = WriteDone(stop_requested);
+      if (!status.ok()) break;
+      return {};
+    }
+    if (const std::optional<Ended> stalled = Stalled()) {
+      WriteDone(stop_requested).IgnoreError();  // Best effort: it only shortens the doubt.
+      return *stalled;
+    }
+    if (stop_requested()) {
+      status = WriteDone(stop_requested);
+      if (!status.ok()) break;
+      if (drained && !options_.until_end) return {};
+      return {ExitCode::kInterrupted, absl::CancelledError("stopped with work left")};
+    }
+  }
+  if (!absl::IsAborted(status) && gate_->owes_done()) {
+    WriteDone([] { return true; }).IgnoreError();  // Best effort, as above.
+  }
+  return {ExitCodeFor(status), status};
+}
+
+absl::Status StreamEngine::SendOut(std::vector<ReadyRecord>& records,
+                                   const StopRequested& stop_requested) {
+  const Position last = records.back().position;
+  MoveCursorRequest move = gate_->Move(last);
+  if (sink_->kind() == SinkKind::kTransactional) {
+    move.done = last;
+    LOCKSTEP_RETURN_IF_ERROR(
+        Commit(move, stop_requested, [&] { return sink_->WriteWithCursor(records, move); }));
+    gate_->LeftWithCursor(last);
+  } else {
+    LOCKSTEP_RETURN_IF_ERROR(
+        Commit(move, stop_requested, [&] { return ledger_->MoveCursor(move); }));
+    for (ReadyRecord& record : records) {
+      gate_->Leaves(record.position);
+      record.in_doubt = gate_->MayHaveLeft(record.position);
+      if (record.in_doubt) ++result_.in_doubt;
+    }
+    LOCKSTEP_RETURN_IF_ERROR(Annotate(sink_->Write(records), "sink"));
+    LOCKSTEP_RETURN_IF_ERROR(Annotate(sink_->Sync(), "sink"));
+    gate_->Left(last);
+  }
+  result_.emitted += static_cast<int64_t>(records.size());
+  return absl::OkStatus();
+}
+
+absl::Status StreamEngine::WriteDone(const StopRequested& stop_requested) {
+  if (!gate_->owes_done()) return absl::OkStatus();
+  const MoveCursorRequest move = gate_->Move(std::nullopt);
+  return Commit(move, stop_requested, [&] { return ledger_->MoveCursor(move); });
+}
+
+// Repeats a commit until its outcome is known. Nothing leaves meanwhile.
+absl::Status StreamEngine::Commit(const MoveCursorRequest& move,
+                                  const StopRequested& stop_requested,
+                                  const std::function<lockstep::Commit<Moved>()>& call) {
+  milliseconds pause{1};
+  std::optional<steady_clock::time_point> give_up;
+  bool told = false;
+  while (true) {
+    const lockstep::Commit<Moved> commit = call();
+    switch (gate_->Moved(move, commit)) {
+      case Gate::Answer::kGo:
+        return absl::OkStatus();
+      case Gate::Answer::kFenced:
+        return absl::AbortedError(absl::StrCat(
+            "fenced: another gate of group ", options_.group, " or a new epoch took over stream ",
+            ToString(options_.reader.stream), " (", std::string(commit.why.message()), ")"));
+      case Gate::Answer::kRefused:
+        return Annotate(commit.why, absl::StrCat("cursor of group ", options_.group));
+      case Gate::Answer::kRepeat:
+        break;
+    }
+    if (!told) {
+      Log(LogLevel::kWarn, "cursor_not_durable",
+          {{"stream", options_.reader.stream},
+           {"group", options_.group},
+           {"outcome", ToString(commit.outcome)},
+           {"why", commit.why}});
+      told = true;
+    }
+    if (stop_requested()) {
+      if (!give_up.has_value()) give_up = steady_clock::now() + options_.drain_timeout;
+      if (steady_clock::now() >= *give_up) {
+        return absl::CancelledError("stopped while a cursor commit was not durable");
+      }
+    }
+    std::this_thread::sleep_for(pause);
+    pause = std::min(pause * 2, kRepeatPauseMax);
+  }
+}
+
+// ---------------------------------------------------------------- waiting
+
+std::optional<StreamEngine::Ended> StreamEngine::Stalled() const {
+  const std::optional<Waiting>& waiting = reader_->waiting();
+  if (!waiting.has_value()) return std::nullopt;
+  const auto since = steady_clock::now() - waiting->since;
+  const std::string text =
+      absl::StrCat("stream ", ToString(options_.reader.stream), " waits for ", waiting->Describe());
+  switch (waiting->what) {
+    case Waiting::For::kLogRecord:
+      if (options_.until_end) {
+        if (since < kEndGrace) return std::nullopt;
+        return Ended{ExitCode::kNo, absl::DataLossError(text)};
+      }
+      if (since >= options_.stall_timeout) {
+        return Ended{ExitCode::kRefused, absl::DataLossError("inconsistent-offsets: " + text)};
+      }
+      return std::nullopt;
+    case Waiting::For::kFrozenRecord:
+      if (options_.until_end && since >= kEndGrace) {
+        return Ended{ExitCode::kNo, absl::DataLossError(text)};
+      }
+      return std::nullopt;
+    case Waiting::For::kLedgerRow:
+    case Waiting::For::kLog:
+      if (options_.until_end && since >= options_.stall_timeout) {
+        return Ended{ExitCode::kNo, absl::DeadlineExceededError(text)};
+      }
+      return std::nullopt;
+    case Waiting::For::kLedger:
+    case Waiting::For::kBrokers:
+      if (options_.until_end && since >= options_.stall_timeout) {
+        return Ended{ExitCode::kCouldNot, absl::UnavailableError(text)};
+      }
+      return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+// Says what it waits for after a while, and again every minute.
+void StreamEngine::NoteWaiting() {
+  const std::optional<Waiting>& waiting = reader_->waiting();
+  if (!waiting.has_value()) {
+    progress_->waiting_since_ms = 0;
+    told_.reset();
+    return;
+  }
+  const auto since_ms =
+      std::chrono::duration_cast<milliseconds>(waiting->since.time_since_epoch()).count();
+  progress_->waiting_since_ms = since_ms;
+  const auto now = steady_clock::now();
+  if (!told_.has_value() || !told_->Same(*waiting)) tell_again_ = waiting->since + kTellFirst;
+  told_ = waiting;
+  if (now < tell_again_) return;
+  tell_again_ = now + kTellAgain;
+  Log(LogLevel::kWarn, "waiting",
+      {{"stream", options_.reader.stream},
+       {"group", options_.group},
+       {"for", waiting->Describe()},
+       {"since_s", std::chrono::duration_cast<seconds>(now - waiting->since).count()}});
+}
+
+void StreamEngine::NoteProgress() {
+  progress_->emitted = result_.emitted;
+  progress_->parked_records = parking_.stats().records;
+  progress_->parked_bytes = parking_.stats().bytes;
+  if (progress_->expected == 0 && reader_->read_a_page()) {
+    int64_t expected = result_.emitted;
+    for (const Head& head : reader_->heads_at_start()) {
+      const std::optional<Seq> next = reader_->resequencer().next_seq(head.name);
+      if (next.has_value() && head.last_seq >= *next) expected += head.last_seq - *next + 1;
+    }
+    progress_->expected = expected;
+  }
+}
+
+}  // namespace lockstep

@@ -1,0 +1,124 @@
+// StreamEngine runs one stream: reader → gate → sink, on the thread that calls Run.
+//
+//   gate and recover are this one engine; they differ in where the cursor has to come from.
+//
+// A batch is what the reader has ready. Its intent is made durable, its effects leave, the sink
+// syncs, its done goes with the next batch's intent, or alone when nothing is ready. A sink in the
+// ledger's own database takes effects and cursor in one transaction instead.
+#ifndef LOCKSTEP_REORDER_STREAM_ENGINE_H_
+#define LOCKSTEP_REORDER_STREAM_ENGINE_H_
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+#include "common/config/exit_code.h"
+#include "common/model/ids.h"
+#include "db-ledger/ledger.h"
+#include "reorder/gate.h"
+#include "reorder/parking/memory_parking.h"
+#include "reorder/sinks/sink.h"
+#include "reorder/stream_reader.h"
+
+namespace lockstep {
+
+enum class ReorderMode { kGate, kRecover };
+
+struct StreamEngineOptions {
+  ReorderMode mode = ReorderMode::kGate;
+  std::string group = {};
+  bool from_start = false;
+  InDoubtPolicy in_doubt = InDoubtPolicy::kHold;
+  bool old_gate_is_dead = false;
+  bool until_end = false;
+  std::chrono::milliseconds stall_timeout{30'000};
+  std::chrono::milliseconds drain_timeout{30'000};
+  StreamReaderOptions reader = {};  // `stream`, `kafka`, `cluster_id`, `topics`, `foreign`.
+};
+
+// One record that may have been sent, to ask the outside with.
+struct InDoubtRecord {
+  Position position;
+  std::string producer;
+  Term term;
+  Seq seq;
+  std::string at;
+  std::optional<std::string> key;
+};
+
+struct StreamResult {
+  ExitCode exit_code = ExitCode::kYes;
+  absl::Status why;  // Of a code other than kYes.
+  int64_t emitted = 0;
+  ResequencerCounts counts = {};
+  ParkingStats parking = {};
+  int64_t polls = 0;
+  int64_t in_doubt = 0;  // Records that were in doubt at start; kept in doubt iff exit_code 3.
+  std::vector<InDoubtRecord> in_doubt_records = {};  // Iff kept in doubt; at most 1,000.
+  bool waiting = false;                              // It waited for something when it was stopped.
+  std::string checksum = {};                         // The sink's.
+};
+
+// What other threads may look at while Run is under way.
+struct StreamProgress {
+  std::atomic<int64_t> emitted{0};
+  std::atomic<int64_t> parked_records{0};
+  std::atomic<int64_t> parked_bytes{0};
+  std::atomic<int64_t> expected{0};          // Records up to the heads at start; 0: not known yet.
+  std::atomic<int64_t> waiting_since_ms{0};  // Steady clock; 0: it does not wait.
+  std::atomic<bool> ready{false};            // The gate is in office and nothing is in doubt.
+};
+
+class StreamEngine {
+ public:
+  using StopRequested = std::function<bool()>;
+
+  // `ledger`, `sink` and `progress` must outlive this. Nothing else may use `ledger` meanwhile.
+  StreamEngine(StreamEngineOptions options, Ledger& ledger, Sink& sink, StreamProgress& progress);
+
+  // Runs until the end (until_end), a stop, or an error. Call once.
+  StreamResult Run(const StopRequested& stop_requested);
+
+ private:
+  struct Ended {  // Why the loop ended; OK and kYes: all is done.
+    ExitCode exit_code = ExitCode::kYes;
+    absl::Status why;
+  };
+
+  absl::Status OpenGate();
+  absl::Status ResolveDoubt();
+  absl::Status ListInDoubt();
+  absl::Status OpenReader();
+  Ended Loop(const StopRequested& stop_requested);
+  absl::Status SendOut(std::vector<ReadyRecord>& records, const StopRequested& stop_requested);
+  absl::Status Commit(const MoveCursorRequest& move, const StopRequested& stop_requested,
+                      const std::function<lockstep::Commit<Moved>()>& call);
+  absl::Status WriteDone(const StopRequested& stop_requested);
+  std::optional<Ended> Stalled() const;
+  void NoteWaiting();
+  void NoteProgress();
+
+  // Constant after construction.
+  StreamEngineOptions options_;
+  Ledger* const ledger_;
+  Sink* const sink_;
+  StreamProgress* const progress_;
+
+  std::optional<Gate> gate_;
+  MemoryParking parking_;  // Before the reader, which holds on to it.
+  std::unique_ptr<StreamReader> reader_;
+  StreamResult result_;
+  std::optional<Waiting> told_;                         // What was last logged as waited for …
+  std::chrono::steady_clock::time_point tell_again_{};  // … and when it is said again.
+};
+
+}  // namespace lockstep
+
+#endif  // LOCKSTEP_REORDER_STREAM_ENGINE_H_

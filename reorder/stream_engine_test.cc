@@ -1,0 +1,385 @@
+// One stream's engine against an in-process Kafka and the ledger in memory.
+#include "reorder/stream_engine.h"
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/kafka/kafka_admin.h"
+#include "common/kafka/kafka_producer.h"
+#include "common/kafka/mock_cluster.h"
+#include "common/model/record_header.h"
+#include "db-ledger/memory_ledger.h"
+
+namespace lockstep {
+namespace {
+
+using std::chrono::milliseconds;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+// Keeps what left, as `A1.1=value` with `?` if it may have been sent before.
+class ListSink final : public Sink {
+ public:
+  explicit ListSink(SinkKind kind) : kind_(kind) {}
+  SinkKind kind() const override { return kind_; }
+  absl::StatusOr<std::optional<Position>> Last() override { return last; }
+  absl::Status Write(std::span<const ReadyRecord> records) override {
+    for (const ReadyRecord& record : records) {
+      seen.push_back(absl::StrCat(std::string(record.producer), record.seq.value(), "=",
+                                  std::string(record.view.value.value_or("null")),
+                                  record.in_doubt ? "?" : ""));
+      last = record.position;
+    }
+    if (after_write) after_write();
+    return absl::OkStatus();
+  }
+  absl::Status Sync() override { return absl::OkStatus(); }
+
+  std::vector<std::string> seen;
+  std::optional<Position> last;
+  std::function<void()> after_write;
+
+ private:
+  const SinkKind kind_;
+};
+
+class StreamEngineTest : public testing::Test {
+ protected:
+  static constexpr char kTopic[] = "orders";
+  static constexpr char kMirror[] = "p.orders";
+
+  void SetUp() override {
+    auto cluster = MockCluster::Start();
+    ASSERT_TRUE(cluster.ok()) << cluster.status();
+    cluster_ = std::move(*cluster);
+    ASSERT_TRUE(cluster_->CreateTopic(kTopic, 1).ok());
+    ASSERT_TRUE(cluster_->CreateTopic(kMirror, 1).ok());
+    const KafkaConfig kafka{.brokers = cluster_->brokers()};
+    auto producer = KafkaProducer::Open({.kafka = kafka, .linger_ms = 0});
+    ASSERT_TRUE(producer.ok()) << producer.status();
+    producer_ = std::move(*producer);
+    auto admin = KafkaAdmin::Open(kafka);
+    ASSERT_TRUE(admin.ok()) << admin.status();
+    auto id = (*admin)->ClusterId(milliseconds(10'000));
+    ASSERT_TRUE(id.ok()) << id.status();
+    cluster_id_ = *id;
+  }
+
+  // Writes words like `A1` (producer A, seq 1, the producer's open term), `x` (foreign) or
+  // `bad` (a malformed header) and waits until they are in the log.
+  void Write(const std::string& topic, const std::vector<std::string>& words) {
+    const auto handle = producer_->Topic(topic);
+    ASSERT_TRUE(handle.ok());
+    for (const std::string& word : words) {
+      std::string header;
+      if (word == "bad") {
+        header = "1/x//A";
+      } else if (word != "x") {
+        const std::string name = word.substr(0, 1);
+        AppendRecordHeader({terms_[name], Seq(std::stoll(word.substr(1))), "7", name}, header);
+      }
+      const KafkaHeaderView view{kRecordHeaderKey, header};
+      KafkaRecordView record;
+      record.key = "k";
+      record.value = word;
+      if (!header.empty()) record.headers = {&view, 1};
+      ASSERT_TRUE(producer_->Produce(*handle, record, 0).ok());
+    }
+    std::vector<DeliveryReport> reports;
+    for (int i = 0; i < 100 && reports.size() < words.size(); ++i) {
+      producer_->Poll(milliseconds(200), reports);
+    }
+    ASSERT_EQ(reports.size(), words.size());
+  }
+
+  // Opens a producer whose log is on `cluster` and closes earlier terms.
+  void Open(const std::string& name, const std::string& cluster, int64_t log_end = 0) {
+    OpenProducerRequest request;
+    request.producer = name;
+    request.source = "jsonl:in";
+    request.topic = kTopic;
+    request.partition_count = 1;
+    request.partitions = {{0, Offset(log_end)}};
+    request.cluster_id = cluster;
+    request.log_topic = kTopic;
+    const auto opened = writer_.OpenProducer(request);
+    ASSERT_TRUE(opened.committed()) << opened.why;
+    ids_[name] = opened.value.producer;
+    terms_[name] = opened.value.streams[0].term;
+    stream_ = opened.value.streams[0].stream;
+    ASSERT_TRUE(writer_.CloseEarlierTerms(ids_[name], {{stream_, terms_[name]}}).committed());
+  }
+  void Append(const std::string& name, int64_t first_seq, const std::string& offsets) {
+    AppendRequest request;
+    request.producer = ids_[name];
+    RunToAppend run{stream_, terms_[name], {}};
+    run.run.producer = ids_[name];
+    run.run.term = terms_[name];
+    run.run.first_seq = Seq(first_seq);
+    run.run.offsets = OffsetRanges::Parse(offsets).value();
+    run.run.last_seq = Seq(first_seq + run.run.offsets.count() - 1);
+    request.runs = {run};
+    const auto appended = writer_.Append(request);
+    ASSERT_TRUE(appended.committed()) << appended.why;
+  }
+
+  StreamEngineOptions Options(ReorderMode mode = ReorderMode::kGate) const {
+    StreamEngineOptions options;
+    options.mode = mode;
+    options.group = "g";
+    options.until_end = true;
+    options.stall_timeout = milliseconds(400);
+    options.reader.kafka.brokers = cluster_->brokers();
+    options.reader.cluster_id = cluster_id_;
+    options.reader.topics = {kTopic, kMirror};
+    options.reader.stream = {kTopic, 0};
+    return options;
+  }
+  StreamResult Run(const StreamEngineOptions& options, Sink& sink) {
+    StreamProgress progress;
+    return StreamEngine(options, gate_, sink, progress).Run([] { return false; });
+  }
+  Cursor CursorNow() { return gate_.ReadCursors().value().at(0); }
+  static Position At(int64_t epoch, int64_t offset) { return {Epoch(epoch), Offset(offset)}; }
+
+  // Epoch 1 on another cluster: A1 B1 A2 B2 A3, the site dies, the mirror has A1 A2 B1 (reordered
+  // by an unordered re-injection) B2 A3.
+  void FailedOver(const std::vector<std::string>& mirrored) {
+    Open("A", "dead");
+    Open("B", "dead");
+    Append("A", 1, "{[0,1),[2,3),[4,5)}");
+    Append("B", 1, "{[1,2),[3,4)}");
+    Write(kMirror, mirrored);
+    ASSERT_TRUE(gate_.OpenGate("g", {{kTopic, 0}}, true).committed());
+    ASSERT_TRUE(admin_.BeginEpoch(Epoch(1), true, "test").committed());
+  }
+
+  std::unique_ptr<MockCluster> cluster_;
+  std::unique_ptr<KafkaProducer> producer_;
+  std::string cluster_id_;
+  LedgerState state_{true};
+  MemoryLedger writer_{&state_, kAllRules, "writer"};
+  MemoryLedger gate_{&state_, kAllRules, "gate"};
+  MemoryLedger admin_{&state_, kAllRules, "admin"};
+  std::map<std::string, ProducerId> ids_;
+  std::map<std::string, Term> terms_;
+  StreamId stream_;
+};
+
+TEST_F(StreamEngineTest, GateSendsWhatIsLedgeredInLogOrder) {
+  Open("A", cluster_id_);
+  Open("B", cluster_id_);
+  Write(kTopic, {"A1", "B1", "A2", "B2"});
+  Append("B", 1, "{[1,2),[3,4)}");
+  Append("A", 1, "{[0,1),[2,3)}");
+  ListSink sink(SinkKind::kBlind);
+  const StreamResult result = Run(Options(), sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+  EXPECT_THAT(sink.seen, ElementsAre("A1=A1", "B1=B1", "A2=A2", "B2=B2"));
+  EXPECT_EQ(CursorNow().done, At(1, 3));
+  EXPECT_EQ(result.emitted, 4);
+  // A second life has nothing to send.
+  EXPECT_EQ(Run(Options(), sink).exit_code, ExitCode::kYes);
+  EXPECT_EQ(sink.seen.size(), 4U);
+}
+
+TEST_F(StreamEngineTest, GateStopsAtAnUnsettledRecordAndNamesIt) {
+  Open("A", cluster_id_);
+  Open("B", cluster_id_);
+  Write(kTopic, {"A1", "B1", "A2"});
+  Append("A", 1, "{[0,1),[2,3)}");
+  ListSink sink(SinkKind::kBlind);
+  const StreamResult result = Run(Options(), sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kNo);
+  EXPECT_THAT(std::string(result.why.message()), HasSubstr("(B, term 1, seq 1) at 1:1"));
+  EXPECT_THAT(sink.seen, ElementsAre("A1=A1"));
+  // Sealing B makes its record void.
+  ASSERT_TRUE(admin_.Seal("B").committed());
+  EXPECT_EQ(Run(Options(), sink).exit_code, ExitCode::kYes);
+  EXPECT_THAT(sink.seen, ElementsAre("A1=A1", "A2=A2"));
+}
+
+TEST_F(StreamEngineTest, RecoverRestoresTheDeadSitesOrderThenFollowsTheNewEpoch) {
+  FailedOver({"A1", "A2", "B1", "B2", "A3"});
+  Open("A", cluster_id_);
+  Write(kTopic, {"A4"});
+  Append("A", 4, "{[0,1)}");
+  ListSink sink(SinkKind::kQueryableFencing);
+  const StreamResult result = Run(Options(ReorderMode::kRecover), sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+  EXPECT_THAT(sink.seen, ElementsAre("A1=A1", "B1=B1", "A2=A2", "B2=B2", "A3=A3", "A4=A4"));
+  EXPECT_EQ(CursorNow().done, At(2, 0));
+  EXPECT_EQ(result.counts.buffer_hits, 1);
+}
+
+TEST_F(StreamEngineTest, RecoverGoesOnWhereTheGateStood) {
+  FailedOver({"A1", "A2", "B1", "B2", "A3"});
+  ASSERT_TRUE(admin_.SetCursor("g", stream_, At(1, 1)).committed());
+  ListSink sink(SinkKind::kBlind);
+  const StreamResult result = Run(Options(ReorderMode::kRecover), sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+  EXPECT_THAT(sink.seen, ElementsAre("A2=A2", "B2=B2", "A3=A3"));
+}
+
+TEST_F(StreamEngineTest, RecoverNamesTheRecordThatTheMirrorLacks) {
+  FailedOver({"A1", "B1", "A2", "A3"});
+  ListSink sink(SinkKind::kBlind);
+  const StreamResult result = Run(Options(ReorderMode::kRecover), sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kNo);
+  EXPECT_THAT(std::string(result.why.message()), HasSubstr("(B, term 1, seq 2) at 1:3"));
+  EXPECT_THAT(sink.seen, ElementsAre("A1=A1", "B1=B1", "A2=A2"));
+}
+
+TEST_F(StreamEngineTest, RecoverIsRefusedWithoutACursorOrAFailover) {
+  ListSink sink(SinkKind::kBlind);
+  Open("A", cluster_id_);
+  StreamResult result = Run(Options(ReorderMode::kRecover), sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kRefused);
+  EXPECT_THAT(std::string(result.why.message()), HasSubstr("--mode gate"));
+  ASSERT_TRUE(admin_.BeginEpoch(Epoch(1), true, "test").committed());
+  result = Run(Options(ReorderMode::kRecover), sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kRefused);
+  EXPECT_THAT(std::string(result.why.message()), HasSubstr("group g has no cursor"));
+  StreamEngineOptions from_start = Options(ReorderMode::kRecover);
+  from_start.from_start = true;
+  EXPECT_EQ(Run(from_start, sink).exit_code, ExitCode::kYes);
+}
+
+TEST_F(StreamEngineTest, AGateThatWasReplacedStops) {
+  Open("A", cluster_id_);
+  Write(kTopic, {"A1", "A2"});
+  Append("A", 1, "{[0,1)}");
+  ListSink sink(SinkKind::kBlind);
+  sink.after_write = [&] {
+    ASSERT_TRUE(
+        MemoryLedger(&state_, kAllRules, "gate").OpenGate("g", {{kTopic, 0}}, false).committed());
+    if (sink.seen.size() == 1) Append("A", 2, "{[1,2)}");
+  };
+  StreamEngineOptions options = Options();
+  options.until_end = false;
+  const StreamResult result = Run(options, sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kRefused);
+  EXPECT_THAT(std::string(result.why.message()), HasSubstr("fenced"));
+  EXPECT_THAT(sink.seen, ElementsAre("A1=A1"));
+}
+
+TEST_F(StreamEngineTest, ANewEpochStopsTheOldGate) {
+  Open("A", cluster_id_);
+  Write(kTopic, {"A1"});
+  Append("A", 1, "{[0,1)}");
+  ListSink sink(SinkKind::kBlind);
+  sink.after_write = [&] { ASSERT_TRUE(admin_.BeginEpoch(Epoch(1), true, "test").committed()); };
+  StreamEngineOptions options = Options();
+  options.until_end = false;
+  EXPECT_EQ(Run(options, sink).exit_code, ExitCode::kRefused);
+}
+
+TEST_F(StreamEngineTest, DoubtIsHeldWithAListResentOrSkipped) {
+  Open("A", cluster_id_);
+  Write(kTopic, {"A1", "A2", "A3"});
+  Append("A", 1, "{[0,3)}");
+  // A gate before us: A1 done, A2 and A3 intended.
+  const auto before = gate_.OpenGate("g", {{kTopic, 0}}, true);
+  ASSERT_TRUE(before.committed());
+  ASSERT_TRUE(gate_.MoveCursor({"g", stream_, before.value.cursors[0].term, At(1, 2), At(1, 0)})
+                  .committed());
+  const LedgerState state = state_;
+
+  ListSink hold(SinkKind::kBlind);
+  const StreamResult held = Run(Options(), hold);
+  EXPECT_EQ(held.exit_code, ExitCode::kRefused);
+  EXPECT_EQ(held.in_doubt, 2);
+  ASSERT_EQ(held.in_doubt_records.size(), 2U);
+  EXPECT_EQ(held.in_doubt_records[1].seq, Seq(3));
+  EXPECT_EQ(held.in_doubt_records[1].at, "7");
+  EXPECT_EQ(held.in_doubt_records[1].key, "k");
+  EXPECT_TRUE(hold.seen.empty());
+
+  StreamEngineOptions options = Options();
+  options.old_gate_is_dead = true;
+  options.in_doubt = InDoubtPolicy::kResend;
+  ListSink resend(SinkKind::kBlind);
+  EXPECT_EQ(Run(options, resend).exit_code, ExitCode::kYes);
+  EXPECT_THAT(resend.seen, ElementsAre("A2=A2?", "A3=A3?"));
+
+  state_ = state;
+  options.in_doubt = InDoubtPolicy::kSkip;
+  ListSink skip(SinkKind::kBlind);
+  EXPECT_EQ(Run(options, skip).exit_code, ExitCode::kYes);
+  EXPECT_TRUE(skip.seen.empty());
+  EXPECT_EQ(CursorNow().done, At(1, 2));
+
+  state_ = state;
+  ListSink asked(SinkKind::kQueryableFencing);
+  asked.last = At(1, 1);
+  EXPECT_EQ(Run(Options(), asked).exit_code, ExitCode::kYes);
+  EXPECT_THAT(asked.seen, ElementsAre("A3=A3"));
+}
+
+TEST_F(StreamEngineTest, UnknownOutcomesAreAskedAgainUntilKnown) {
+  Open("A", cluster_id_);
+  Write(kTopic, {"A1"});
+  Append("A", 1, "{[0,1)}");
+  int calls = 0;
+  ListSink sink(SinkKind::kBlind);
+  gate_.SetFate([&](const PendingCommit& commit) {
+    if (commit.call != "MoveCursor" || ++calls > 6) return CommitFate::kDurable;
+    EXPECT_TRUE(sink.seen.empty()) << "an effect left before its intent was durable";
+    return calls % 2 == 0 ? CommitFate::kUnknownApplied : CommitFate::kUnknownNotApplied;
+  });
+  EXPECT_EQ(Run(Options(), sink).exit_code, ExitCode::kYes);
+  EXPECT_THAT(sink.seen, ElementsAre("A1=A1"));
+}
+
+TEST_F(StreamEngineTest, ContradictionsStopIt) {
+  Open("A", cluster_id_);
+  Write(kTopic, {"A1", "A3"});
+  Append("A", 1, "{[0,2)}");
+  ListSink sink(SinkKind::kBlind);
+  const StreamResult result = Run(Options(), sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kRefused);
+  EXPECT_THAT(std::string(result.why.message()), HasSubstr("inconsistent-offsets"));
+}
+
+TEST_F(StreamEngineTest, ALogShorterThanTheLedgerIsNotTheEnd) {
+  Open("A", cluster_id_);
+  Write(kTopic, {"A1"});
+  Append("A", 1, "{[0,2)}");
+  ListSink sink(SinkKind::kBlind);
+  const StreamResult result = Run(Options(), sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kNo);
+  EXPECT_THAT(std::string(result.why.message()), HasSubstr("(A, term 1, seq 2) at 1:1"));
+}
+
+TEST_F(StreamEngineTest, MalformedAndForeignRecords) {
+  Open("A", cluster_id_);
+  Write(kTopic, {"x", "A1", "bad"});
+  Append("A", 1, "{[1,2)}");
+  ListSink sink(SinkKind::kBlind);
+  EXPECT_EQ(Run(Options(), sink).exit_code, ExitCode::kRefused);
+  StreamEngineOptions pass = Options();
+  pass.reader.foreign = ForeignPolicy::kPass;
+  pass.until_end = false;
+  const StreamResult result = Run(pass, sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kCouldNot);
+  EXPECT_THAT(std::string(result.why.message()), HasSubstr("record header at offset 2"));
+  EXPECT_THAT(sink.seen, ElementsAre("A1=A1"));
+}
+
+TEST_F(StreamEngineTest, AGateOnAnotherClusterIsRefused) {
+  Open("A", "elsewhere");
+  ListSink sink(SinkKind::kBlind);
+  Append("A", 1, "{[0,1)}");
+  const StreamResult result = Run(Options(), sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kRefused);
+  EXPECT_THAT(std::string(result.why.message()), HasSubstr("elsewhere"));
+}
+
+}  // namespace
+}  // namespace lockstep
