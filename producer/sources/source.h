@@ -65,7 +65,7 @@ enum class BadLines { kStop, kSkip };
 struct SourceOptions {
   bool until_end = false;                // Stop at what is there at the start, else follow.
   BadLines bad_lines = BadLines::kStop;  // jsonl: a skipped line is a position without a seq.
-  std::string source_db;                 // table: libpq conninfo; secrets come from PGPASSFILE.
+  std::string source_db = {};            // table: libpq conninfo; secrets come from PGPASSFILE.
   // table: a transaction that holds up delivery this long is named in the log.
   std::chrono::milliseconds long_writer_after{10'000};
 };
