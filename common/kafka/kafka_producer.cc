@@ -9,6 +9,7 @@ namespace lockstep {
 namespace {
 
 constexpr size_t kReportsPerCall = 4096;
+constexpr size_t kReportsPerPoll = 100'000;
 
 absl::Status TransactionStatus(rd_kafka_error_t* raw, const char* what) {
   const KafkaErrorHandle error(raw);
@@ -178,13 +179,15 @@ size_t KafkaProducer::Serve(rd_kafka_event_t* event, std::vector<DeliveryReport>
 
 size_t KafkaProducer::Poll(std::chrono::milliseconds timeout,
                            std::vector<DeliveryReport>& reports) {
-  const size_t before = reports.size();
+  size_t served = 0;
   int wait = Milliseconds(timeout);
-  while (const KafkaEvent event{rd_kafka_queue_poll(queue_.get(), wait)}) {
-    Serve(event.get(), reports);
+  while (served < kReportsPerPoll) {  // The caller gets its turn, however fast reports come.
+    const KafkaEvent event(rd_kafka_queue_poll(queue_.get(), wait));
+    if (event == nullptr) break;
+    served += Serve(event.get(), reports);
     wait = 0;
   }
-  return reports.size() - before;
+  return served;
 }
 
 void KafkaProducer::Purge() {
