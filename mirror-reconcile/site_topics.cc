@@ -14,9 +14,10 @@ namespace {
 
 absl::StatusOr<std::string> FindMirrored(const std::vector<TopicInfo>& topics,
                                          const std::string& topic) {
+  const std::string suffix = absl::StrCat(".", topic);
   std::vector<std::string> renamed;
   for (const TopicInfo& info : topics) {
-    if (info.name.size() > topic.size() + 1 && absl::EndsWith(info.name, "." + topic)) {
+    if (info.name.size() > suffix.size() && absl::EndsWith(info.name, suffix)) {
       renamed.push_back(info.name);
     }
   }
@@ -63,15 +64,15 @@ absl::StatusOr<TopicChoice> ChooseTopics(const std::vector<TopicInfo>& topics,
   return choice;
 }
 
-NewTopic AdvisedTopic(const std::string& name, int32_t partition_count, int32_t broker_count) {
+NewTopic AdvisedTopic(const std::string& name, int32_t partition_count, int32_t replication) {
   NewTopic topic;
   topic.name = name;
   topic.partition_count = partition_count;
-  topic.replication = std::min(broker_count, 3);
+  topic.replication = replication;
   topic.settings = {{"cleanup.policy", "delete"},
                     {"retention.ms", "-1"},
-                    {"unclean.leader.election.enable", "false"},
-                    {"min.insync.replicas", broker_count >= 3 ? "2" : "1"}};
+                    {"unclean.leader.election.enable", "false"}};
+  if (replication >= 3) topic.settings.emplace("min.insync.replicas", "2");
   return topic;
 }
 
