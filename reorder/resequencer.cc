@@ -199,7 +199,9 @@ absl::StatusOr<Resequencer::Taken> Resequencer::TakeCurrent(const LogRecord& rec
 
 // A record that the ledger, as far as it is read, does not name at its offset.
 absl::StatusOr<Resequencer::Taken> Resequencer::JudgeUnledgered(const LogRecord& record) {
-  const Taken unsettled = options_.rules.complete ? Taken::kBlocked : Taken::kTaken;
+  // Rule off: what the ledger names above goes out over it (C11).
+  const bool passes_over = !options_.rules.complete && order_.Peek() != nullptr;
+  const Taken unsettled = passes_over ? Taken::kTaken : Taken::kBlocked;
   const int32_t producer = order_.FindProducer(record.header.producer);
   if (producer < 0) return unsettled;  // It opened after the page at hand was read.
   if (!order_.next_seq(producer).has_value()) return Taken::kBlocked;

@@ -71,6 +71,11 @@ absl::StatusOr<std::vector<std::string>> ReadAll(History& history, std::optional
       take_out();
       continue;
     }
+    if (resequencer.drain_pending()) {
+      LOCKSTEP_RETURN_IF_ERROR(resequencer.DrainParked(out));
+      take_out();
+      continue;
+    }
     if (unread.empty()) return absl::OutOfRangeError("the topics end before the frozen epochs do");
     const int topic = *std::next(unread.begin(), history.Pick(static_cast<int64_t>(unread.size())));
     size_t& place = at[static_cast<size_t>(topic)];
