@@ -40,7 +40,8 @@ DisasterReport RunDisasters(const DisasterOptions& options, const std::function<
     for (size_t i = 0; i < kEventKinds; ++i) {
       report.coverage[i] += world.journal().coverage()[i];
     }
-    const bool violated = world.journal().violated();
+    const bool violated = world.journal().violated() &&
+                          world.journal().violation().find(options.wanted) != std::string::npos;
     if (!violated && (!options.trace || report.seeds > 1)) continue;
     if ((violated && ++report.violations == 1) || !violated) {
       World again(scenario, options.broken, static_cast<uint64_t>(seed), /*keep_trace=*/true);

@@ -18,7 +18,8 @@ struct DisasterOptions {
   int64_t from_seed = 1;
   const Scenario* scenario = nullptr;  // Null: seeds go round over all.
   const Break* broken = nullptr;       // Null: every rule on, nothing planted.
-  bool trace = false;                  // Keep the first seed's trace also when nothing is wrong.
+  std::string_view wanted;  // With `broken`: go on until a violation says this. Empty: any does.
+  bool trace = false;       // Keep the first seed's trace also when nothing is wrong.
 };
 
 struct DisasterReport {

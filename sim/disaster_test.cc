@@ -1,7 +1,9 @@
 // The everyday check: every scenario over many seeds, and that the same seed is the same history.
 #include "sim/disaster.h"
 
+#include <algorithm>
 #include <cstdlib>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -49,6 +51,30 @@ TEST(DisasterTest, KeepingTheTraceChangesNothing) {
     EXPECT_EQ(coverage(false), coverage(true));
   }
 }
+
+// Each rule switched off and each bug planted is found, for what it is there for, within seeds that
+// a person can wait for.
+class BreakTest : public testing::TestWithParam<Break> {};
+
+TEST_P(BreakTest, IsFound) {
+  DisasterOptions options;
+  options.seeds = 10'000;
+  options.broken = &GetParam();
+  options.wanted = GetParam().shows;
+  if (!GetParam().scenario.empty()) options.scenario = FindScenario(GetParam().scenario);
+  const DisasterReport report = RunDisasters(options, [] { return true; });
+  EXPECT_EQ(report.violations, 1) << "not one of " << report.seeds << " seeds shows "
+                                  << GetParam().shows;
+  RecordProperty("seeds", static_cast<int>(report.seeds));
+}
+
+INSTANTIATE_TEST_SUITE_P(AllBreaks, BreakTest,
+                         testing::ValuesIn(AllBreaks().begin(), AllBreaks().end()),
+                         [](const auto& each) {
+                           std::string name(each.param.name);
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace lockstep::sim

@@ -100,7 +100,8 @@ bool GateProcess::Open() {
           parts_.journal.Saw(Event::gate_open_abandoned);  // The next open takes another term (C6).
           if (parts_.ledger.IsLost(site_) && parts_.random.Percent(50)) Die("open unknown");
         }
-      });
+      },
+      {.guesses = !parts_.rules.abandon_open});
   return true;
 }
 
@@ -204,6 +205,13 @@ bool GateProcess::ReadLedger() {
 }
 
 bool GateProcess::ReadLogs() {
+  if (resequencer_->drain_pending()) {
+    std::vector<ReadyRecord> ready;
+    const absl::Status drained = resequencer_->DrainParked(ready);
+    Keep(ready);
+    if (!drained.ok()) Stop(drained);
+    return true;
+  }
   if (ready_.size() >= kReadyMax || resequencer_->needs_page() || blocked_) return false;
   if (resequencer_->phase() == Resequencer::Phase::kCurrent) return Offer(kTopic, 0, false);
   const size_t first = parts_.random.Index(topics_.size());

@@ -136,8 +136,7 @@ void SimLedgerPair::Answer(Call& call, bool known) {
   if (!client.alive) return;
   if (!known) {
     journal_.Saw(call.executed ? Event::ledger_unknown_applied : Event::ledger_unknown_not_applied);
-    if (!call.executed) {
-      // What would have been answered, for a client that uses what it must not use (C6).
+    if (!call.executed && call.how.guesses) {
       LedgerState copy = databases_[Route(client, call.how.moves_along)];
       MemoryLedger dry(&copy, rules_, "lockstep");
       (void)call.execute(dry);

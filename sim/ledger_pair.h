@@ -55,6 +55,7 @@ class SimLedgerPair {
   struct How {
     bool wait = true;  // False: it does not wait for the standby, as a broken rule would have it.
     bool moves_along = true;  // False: from a lost site it reaches the old database only.
+    bool guesses = false;     // An unknown outcome tells what the answer would have been (C6).
   };
 
   // Sends a request. `request` runs when the database executes it, `answer` when the client hears

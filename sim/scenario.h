@@ -45,8 +45,10 @@ struct Plants {
 struct Break {
   std::string_view name;
   std::string_view about;
+  std::string_view shows;  // What the violation it is there for says; others may come first.
   bool Rules::*rule = nullptr;
   bool Plants::*plant = nullptr;
+  std::string_view scenario = "";  // Where it shows soonest; empty: anywhere.
 };
 
 std::span<const Break> AllBreaks();

@@ -53,6 +53,7 @@ World::World(const Scenario& scenario, const Break* broken, uint64_t seed, bool 
   ledger_.SetDurableHook([this](Ledger& durable) { checker_.DurableIs(durable); });
   admin_ = ledger_.Connect(0, "admin");
   for (int64_t& weight : weights_) weight = std::array{1, 2, 3, 5, 8}[random_.Index(5)];
+  failover_kills_left_ = random_.Percent(60) ? random_.Between(1, 3) : 0;
   const int64_t horizon = std::array{60, 120, 240, 480}[random_.Index(4)];
   for (int64_t n = random_.Between(0, scenario.faults_max); n > 0; --n) {
     faults_at_.push_back(random_.Between(0, horizon));
@@ -229,6 +230,11 @@ bool World::OperatorAfterLoss() {
         parts_, 1 - home_, static_cast<int>(failovers_.size()) + 1));
     return true;
   }
+  if (failover_kills_left_ > 0 && random_.Percent(12)) {
+    --failover_kills_left_;
+    failover->Kill();
+    return true;
+  }
   // A gate may recover as soon as the new epoch has begun; it waits for what is not there yet.
   if (failover->epoch_begun() && random_.Percent(20)) {
     for (int32_t p = 0; p < scenario_.partitions; ++p) {
@@ -373,12 +379,6 @@ bool World::Inject(Fault fault) {
     case Fault::kStandbyAway: {
       if (!ledger_.MayLoseSite()) return false;
       ledger_.SetStandbyAway(true);
-      return true;
-    }
-    case Fault::kFailoverKilled: {
-      FailoverProcess* process = AnyAlive(failovers_);
-      if (process == nullptr || process->done()) return false;
-      process->Kill();
       return true;
     }
     case Fault::kCount:

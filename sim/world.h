@@ -45,7 +45,6 @@ class World {
     kSecondGate,
     kMirrorRestart,
     kStandbyAway,
-    kFailoverKilled,
     kCount
   };
 
@@ -101,6 +100,7 @@ class World {
   bool draining_ = false;
   bool solo_off_asked_ = false;
   bool rejoined_ = false;
+  int64_t failover_kills_left_ = 0;
   SimLedgerPair::ClientId admin_ = 0;
 };
 
