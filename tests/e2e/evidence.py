@@ -26,7 +26,7 @@ def ledger_entries(conninfo, topic, partition=0):
     rows = _psql(
         conninfo,
         "select r.epoch, p.name, r.term, r.first_seq, r.last_seq, r.offsets from lockstep.run r "
-        "join lockstep.producer p on p.id = r.producer_id join lockstep.stream s on s.id = r.stream_id "
+        "join lockstep.producer p using (producer) join lockstep.stream s using (stream) "
         f"where s.topic = '{topic}' and s.partition = {partition}",
     )
     entries = []
