@@ -65,7 +65,12 @@ class Session {
   KafkaAdmin& admin() { return *admin_; }
   const std::string& cluster_id() const { return cluster_id_; }
   const std::string& topic() const { return topic_; }
-  int32_t partition_count() const { return all_streams_.front().partition_count; }
+  // A topic that only a gate has opened has no count in the ledger yet (0); then the streams that
+  // it opened are all there are.
+  int32_t partition_count() const {
+    const int32_t known = all_streams_.front().partition_count;
+    return known > 0 ? known : static_cast<int32_t>(all_streams_.size());
+  }
   const TopicChoice& topics() const { return topics_; }
   // Every stream of the topic that the ledger knows.
   const std::vector<StreamInfo>& all_streams() const { return all_streams_; }
