@@ -103,7 +103,7 @@ class ProgramTest : public testing::Test {
   struct Outcome {
     std::optional<ExitCode> exit;
     CommonOptions common;
-    std::string name, order_from, command, out, err, printed;
+    std::string name, order_from, bad_lines = "stop", command, out, err, printed;
     milliseconds linger{5};
     Size buffer{Size::Unit::kBytes, 256 << 20};
   };
@@ -129,6 +129,9 @@ class ProgramTest : public testing::Test {
                      .examples = {"one", "two", "three"}},
                     kKafkaFlags | kLedgerFlags | kStreamFlags | kChangeFlags | kDrainFlags);
     program.app().add_option("--name", outcome.name, "Who writes")->group("Producer");
+    program.app()
+        .add_option("--bad-lines", outcome.bad_lines, "What to do")
+        ->check(CLI::IsMember({"stop", "skip"}));
     program.AddDuration(program.app(), "--linger", outcome.linger, "How long a group waits");
     program.AddSize(program.app(), "--buffer-memory", outcome.buffer, "How much is parked");
     if (with_commands) {
@@ -267,8 +270,9 @@ TEST_F(ProgramTest, MistakesAreCouldNot) {
 TEST_F(ProgramTest, HelpTeaches) {
   const Outcome outcome = Run({"--help"});
   EXPECT_EQ(outcome.exit, ExitCode::kYes);
-  for (const char* part : {"Writes a source's", "Most used:\n  one\n  two", "--brokers", "Kafka:",
-                           "Producer:", "--linger", "(default 5ms)", "Exit codes", "256MiB"}) {
+  for (const char* part : {"Writes a source's", "Most used:\n  one\n  two", "--brokers",
+                           "Kafka:", "Producer:", "--linger", "(default 5ms)",
+                           "--bad-lines stop|skip", "(default stop)", "Exit codes", "256MiB"}) {
     EXPECT_THAT(outcome.out, HasSubstr(part));
   }
   EXPECT_LT(outcome.out.find("Producer:"), outcome.out.find("Kafka:")) << "its own flags first";

@@ -8,6 +8,21 @@ namespace {
 constexpr size_t kFlagColumns = 34;
 constexpr size_t kHelpColumns = 100 - kFlagColumns;
 
+// CLI11 says `TEXT:{stop,skip}` and `INT:INT in [1 - 9]`; we say `stop|skip` and `INT`.
+std::string PlainType(const std::string& type) {
+  const size_t colon = type.find(':');
+  if (colon == std::string::npos || !(type.starts_with("TEXT:") || type.starts_with("INT:") ||
+                                      type.starts_with("UINT:") || type.starts_with("FLOAT:"))) {
+    return type;
+  }
+  if (type.size() > colon + 3 && type[colon + 1] == '{' && type.back() == '}') {
+    std::string choices = type.substr(colon + 2, type.size() - colon - 3);
+    std::replace(choices.begin(), choices.end(), ',', '|');
+    return choices;
+  }
+  return type.substr(0, colon);
+}
+
 }  // namespace
 
 std::string WrapText(const std::string& text, size_t width) {
@@ -67,7 +82,7 @@ std::string HelpFormatter::Groups(const CLI::App* app) const {
 std::string HelpFormatter::make_option_opts(const CLI::Option* option) const {
   std::string out;
   if (option->get_type_size() != 0 && !option->get_type_name().empty()) {
-    out += " " + option->get_type_name();
+    out += " " + PlainType(option->get_type_name());
   }
   return out;
 }

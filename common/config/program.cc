@@ -160,7 +160,7 @@ Program::Program(ProgramDescription description, unsigned common_flags)
 void Program::AddCommonFlags(unsigned flags) {
   if ((flags & kKafkaFlags) != 0) {
     app_.add_option("--brokers", options_.brokers, "Where to ask for the Kafka cluster")
-        ->type_name("HOST:PORT,…")
+        ->type_name("HOST:PORT,...")
         ->group("Kafka");
     CommandLineOnly(
         app_.add_option("-X", typed_properties_,
