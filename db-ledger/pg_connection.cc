@@ -26,8 +26,11 @@ constexpr char kSessionOptions[] =
     "-c synchronous_commit=on -c client_min_messages=warning -c search_path=pg_catalog "
     "-c default_transaction_isolation=read\\ committed -c client_connection_check_interval=5s";
 
-// How long a standby waits for a primary to answer too, when either would do.
-constexpr std::chrono::milliseconds kPreferPrimary{500};
+// How long the first host that would do waits for the others' answers: there may be a better one.
+constexpr std::chrono::milliseconds kOthersTurn{300};
+
+constexpr char kTimelineSql[] =
+    "select ('x' || substr(pg_walfile_name(pg_current_wal_flush_lsn()), 1, 8))::bit(32)::int";
 
 std::string Trimmed(const char* text) {
   std::string out = text == nullptr ? "" : text;
@@ -214,10 +217,8 @@ void PgConnection::KeepNotice(void* self, const pg_result* notice) {
       absl::StrCat(sqlstate == nullptr ? "?????" : sqlstate, " ", Trimmed(message)));
 }
 
-namespace {
-
 // One host of Open under way.
-struct Attempt {
+struct PgConnection::Attempt {
   std::unique_ptr<pg_conn, void (*)(pg_conn*)> connection{nullptr, PQfinish};
   std::string name;
   PostgresPollingStatusType status = PGRES_POLLING_WRITING;
@@ -233,7 +234,7 @@ struct Attempt {
   }
 };
 
-Attempt Start(const PgHost& host, PgDeadline deadline) {
+PgConnection::Attempt PgConnection::Start(const PgHost& host, PgDeadline deadline) {
   std::vector<const char*> keys, values;
   for (const auto& [key, value] : host.keywords) {
     keys.push_back(key.c_str());
@@ -256,7 +257,7 @@ Attempt Start(const PgHost& host, PgDeadline deadline) {
   return attempt;
 }
 
-void Advance(Attempt& attempt, PgRole role) {
+void PgConnection::Advance(Attempt& attempt, PgRole role) {
   attempt.status = PQconnectPoll(attempt.connection.get());
   if (attempt.status == PGRES_POLLING_FAILED) {
     attempt.Fail(Trimmed(PQerrorMessage(attempt.connection.get())));
@@ -273,7 +274,7 @@ void Advance(Attempt& attempt, PgRole role) {
   if (role == PgRole::kStandby && !attempt.standby) attempt.Fail("is no standby");
 }
 
-absl::Status AllFailed(const std::vector<Attempt>& attempts, PgRole role) {
+absl::Status PgConnection::AllFailed(const std::vector<Attempt>& attempts, PgRole role) {
   std::vector<std::string> parts;
   bool refused = false;
   for (const Attempt& attempt : attempts) {
@@ -286,33 +287,51 @@ absl::Status AllFailed(const std::vector<Attempt>& attempts, PgRole role) {
   return refused ? absl::PermissionDeniedError(message) : absl::UnavailableError(message);
 }
 
-}  // namespace
+// A primary rather than a standby; of two primaries the one that was promoted later. (The old one
+// may have come back: nobody must go on with it.)
+std::unique_ptr<PgConnection> PgConnection::TakeBest(std::vector<Attempt>& attempts,
+                                                     PgDeadline deadline) {
+  std::vector<std::unique_ptr<PgConnection>> primaries, standbys;
+  for (Attempt& attempt : attempts) {
+    if (!attempt.ready()) continue;
+    auto& list = attempt.standby ? standbys : primaries;
+    list.emplace_back(new PgConnection(attempt.connection.release(), attempt.name));
+  }
+  if (primaries.empty()) return std::move(standbys.front());
+  size_t best = 0;
+  int best_timeline = -1;
+  for (size_t i = 0; i < primaries.size() && primaries.size() > 1; ++i) {
+    const auto text = primaries[i]->ExecuteScript(kTimelineSql, deadline);
+    const int timeline = text.ok() ? std::atoi(text->c_str()) : -1;
+    if (timeline > best_timeline) {
+      best = i;
+      best_timeline = timeline;
+    }
+  }
+  return std::move(primaries[best]);
+}
 
 absl::StatusOr<std::unique_ptr<PgConnection>> PgConnection::Open(const std::vector<PgHost>& hosts,
                                                                  PgRole role, PgDeadline deadline) {
   std::vector<Attempt> attempts;
   for (const PgHost& host : hosts) attempts.push_back(Start(host, deadline));
-  std::optional<PgDeadline> standby_turn;  // kAny: when a ready standby is taken after all.
+  PgDeadline others_turn = PgDeadline::max();
   for (;;) {
-    bool under_way = false;
-    Attempt* ready = nullptr;
+    bool under_way = false, ready = false;
     for (Attempt& attempt : attempts) {
       if (attempt.under_way() && Clock::now() >= attempt.deadline) attempt.Fail("timed out");
       under_way = under_way || attempt.under_way();
-      if (attempt.ready() && (ready == nullptr || ready->standby)) ready = &attempt;
+      ready = ready || attempt.ready();
     }
-    if (ready != nullptr && !standby_turn) standby_turn = Clock::now() + kPreferPrimary;
-    const bool settled = role != PgRole::kAny || ready == nullptr || !ready->standby ||
-                         !under_way || Clock::now() >= *standby_turn;
-    if (ready != nullptr && settled) {
-      return std::unique_ptr<PgConnection>(
-          new PgConnection(ready->connection.release(), ready->name));
+    if (ready) others_turn = std::min(others_turn, Clock::now() + kOthersTurn);
+    if (ready && (!under_way || Clock::now() >= others_turn)) {
+      return TakeBest(attempts, deadline);
     }
     if (!under_way) return AllFailed(attempts, role);
 
     std::vector<pollfd> polls;
     std::vector<Attempt*> polled;
-    PgDeadline wake = standby_turn.value_or(deadline);
+    PgDeadline wake = std::min(others_turn, deadline);
     for (Attempt& attempt : attempts) {
       if (!attempt.under_way()) continue;
       const short events = attempt.status == PGRES_POLLING_READING ? POLLIN : POLLOUT;
@@ -490,7 +509,7 @@ absl::StatusOr<PgRows> PgConnection::Query(const PgStatement& statement, const P
                    answer.error.sqlstate.empty() ? "" : " (" + answer.error.sqlstate + ")");
   if (answer.kind != PgAnswer::Kind::kError) return absl::UnavailableError(message);
   if (answer.error.sqlstate == "42501") return absl::PermissionDeniedError(message);
-  return absl::FailedPreconditionError(message);
+  return absl::InternalError(message);
 }
 
 absl::StatusOr<std::string> PgConnection::ExecuteScript(const std::string& sql,
@@ -518,9 +537,9 @@ absl::StatusOr<std::string> PgConnection::ExecuteScript(const std::string& sql,
       }
     } else if (status != PGRES_COMMAND_OK && status != PGRES_EMPTY_QUERY) {
       const char* sqlstate = PQresultErrorField(*next, PG_DIAG_SQLSTATE);
-      failure = absl::FailedPreconditionError(
-          absl::StrCat(host_name_, ": ", Trimmed(PQresultErrorMessage(*next)), " (",
-                       sqlstate == nullptr ? "" : sqlstate, ")"));
+      failure =
+          absl::InternalError(absl::StrCat(host_name_, ": ", Trimmed(PQresultErrorMessage(*next)),
+                                           " (", sqlstate == nullptr ? "" : sqlstate, ")"));
     }
   }
   if (PQstatus(connection_.get()) == CONNECTION_BAD) Drop();

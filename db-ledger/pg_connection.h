@@ -129,9 +129,9 @@ struct PgAnswer {
 
 class PgConnection {
  public:
-  // Connects to all hosts at once and keeps the first that has the role, so that a dead host costs
-  // nothing while another answers. UNAVAILABLE (with what each host said), PERMISSION_DENIED if a
-  // host refused the credentials.
+  // Connects to all hosts at once and keeps one that has the role, so that a dead host costs 300 ms
+  // at most while another answers; of two primaries the one promoted later. UNAVAILABLE (with what
+  // each host said), PERMISSION_DENIED if a host refused the credentials.
   static absl::StatusOr<std::unique_ptr<PgConnection>> Open(const std::vector<PgHost>& hosts,
                                                             PgRole role, PgDeadline deadline);
   ~PgConnection();
@@ -171,7 +171,14 @@ class PgConnection {
     void operator()(pg_conn* connection) const;
   };
 
+  struct Attempt;  // One host of Open under way.
+
   PgConnection(pg_conn* connection, std::string host_name);
+  static Attempt Start(const PgHost& host, PgDeadline deadline);
+  static void Advance(Attempt& attempt, PgRole role);
+  static absl::Status AllFailed(const std::vector<Attempt>& attempts, PgRole role);
+  static std::unique_ptr<PgConnection> TakeBest(std::vector<Attempt>& attempts,
+                                                PgDeadline deadline);
   static void KeepNotice(void* self, const pg_result* notice);
 
   // `preparing`: which of them are prepared by this very round trip.

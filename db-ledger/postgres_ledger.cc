@@ -150,9 +150,9 @@ absl::Status PostgresLedger::ConnectPrimary(PgDeadline deadline) {
   }
   LOCKSTEP_ASSIGN_OR_RETURN(const int version, ReadSchemaVersion(**opened, deadline));
   if (version != kSchemaVersion) {
-    return absl::FailedPreconditionError(
-        absl::StrCat((*opened)->host_name(), ": the database has no ledger of version ",
-                     kSchemaVersion, "; run lockstep-ledger init"));
+    return absl::NotFoundError(absl::StrCat((*opened)->host_name(),
+                                            ": the database has no ledger of version ",
+                                            kSchemaVersion, "; run lockstep-ledger init"));
   }
   LOCKSTEP_ASSIGN_OR_RETURN(const PgRows now, (*opened)->Query(kReadNow, {}, deadline));
   if (now.size() != 1) return absl::DataLossError("the ledger has no epoch");

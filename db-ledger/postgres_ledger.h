@@ -49,7 +49,7 @@ struct PostgresLedgerOptions {
 class PostgresLedger final : public Ledger {
  public:
   // INVALID_ARGUMENT (conninfo), PERMISSION_DENIED (credentials), UNAVAILABLE (nobody answers),
-  // FAILED_PRECONDITION (no ledger there: `lockstep-ledger init`).
+  // NOT_FOUND (no ledger there: `lockstep-ledger init`).
   static absl::StatusOr<std::unique_ptr<PostgresLedger>> Connect(PostgresLedgerOptions options);
 
   Commit<OpenedProducer> OpenProducer(const OpenProducerRequest& request) override;

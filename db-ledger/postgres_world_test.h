@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 
-#include "db-ledger/ledger_contract_test.h"
+#include "db-ledger/ledger_test_support.h"
 #include "db-ledger/postgres_ledger.h"
 #include "db-ledger/schema.h"
 #include "db-ledger/shared_pair_test.h"
@@ -29,6 +29,13 @@ class PostgresWorld final : public LedgerWorld {
     Check(connection.status());
     Check(InstallSchema(**connection, false, TestDeadline()).status());
     Check((*connection)->ExecuteScript(kUsers, TestDeadline()).status());
+    // The witness is asked in this database: the standby must have replayed it, not only flushed.
+    const auto lsn =
+        (*connection)->ExecuteScript("select pg_current_wal_flush_lsn()", TestDeadline());
+    Check(lsn.status());
+    Check(pair_.AwaitSql(PostgresPair::kStandby, "postgres",
+                         absl::StrCat("select (pg_last_wal_replay_lsn() >= '", *lsn, "')::int"),
+                         "1"));
   }
 
   std::unique_ptr<Ledger> Connect(const std::string& role) override { return ConnectAs(role, {}); }

@@ -7,35 +7,13 @@
 #include "absl/strings/str_cat.h"
 
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/model/record_header.h"
 
 namespace lockstep {
 namespace {
 
 absl::Status Invalid(const std::string& why) { return absl::InvalidArgumentError(why); }
-
-// The length of the UTF-8 sequence that `text` begins with; 0: not one. Overlong forms, surrogates
-// and what is above U+10FFFF are refused, as PostgreSQL does.
-size_t Utf8Length(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
-  const auto tail = [&](size_t i) { return i < text.size() && (byte(i) & 0xc0) == 0x80; };
-  const uint8_t first = byte(0);
-  if (first < 0x80) return 1;
-  if (first >= 0xc2 && first <= 0xdf) return tail(1) ? 2 : 0;
-  if (first >= 0xe0 && first <= 0xef) {
-    if (!tail(1) || !tail(2)) return 0;
-    if (first == 0xe0 && byte(1) < 0xa0) return 0;
-    if (first == 0xed && byte(1) > 0x9f) return 0;
-    return 3;
-  }
-  if (first >= 0xf0 && first <= 0xf4) {
-    if (!tail(1) || !tail(2) || !tail(3)) return 0;
-    if (first == 0xf0 && byte(1) < 0x90) return 0;
-    if (first == 0xf4 && byte(1) > 0x8f) return 0;
-    return 4;
-  }
-  return 0;
-}
 
 absl::Status ValidateStreamName(const StreamName& stream) {
   const auto parsed = ParseStreamName(ToString(stream));
@@ -75,14 +53,8 @@ absl::Status ValidateRun(const RunToAppend& to_append, ProducerId producer) {
 }  // namespace
 
 bool ValidLedgerText(std::string_view text, size_t bytes_max) {
-  if (text.empty() || text.size() > bytes_max) return false;
-  while (!text.empty()) {
-    if (text[0] == '\0') return false;
-    const size_t length = Utf8Length(text);
-    if (length == 0) return false;
-    text.remove_prefix(length);
-  }
-  return true;
+  return !text.empty() && text.size() <= bytes_max && text.find('\0') == std::string_view::npos &&
+         IsUtf8(text);
 }
 
 absl::Status ValidateOpenProducer(const OpenProducerRequest& request) {

@@ -105,6 +105,7 @@ Judgement Witness::Prove(const PrimaryFacts& primary, PgDeadline deadline) {
                     ? JudgeWitness(primary, *facts)
                     : Judgement{Testimony::kNotYet, "the witness does not answer: " +
                                                         std::string(facts.status().message())};
+    if (judgement.testimony == Testimony::kNever) connection_.reset();  // Look for another.
     if (judgement.testimony != Testimony::kNotYet || Clock::now() + pause >= deadline) {
       return judgement;
     }

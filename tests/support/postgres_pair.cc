@@ -233,10 +233,10 @@ absl::Status PostgresPair::AwaitSql(Site site, const std::string& database, cons
 
 // The postmaster leads a process group, but its children leave it (they call setsid): they are
 // found by their parent.
-void PostgresPair::Signal(Site site, int signal) {
+void PostgresPair::Signal(Site site, int signal, const std::string& title) {
   const Server& server = servers_[site];
   if (server.pid == 0) return;
-  kill(server.pid, signal);
+  if (title.empty()) kill(server.pid, signal);
   for (const auto& entry : fs::directory_iterator("/proc")) {
     const std::string pid = entry.path().filename();
     if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
@@ -245,7 +245,11 @@ void PostgresPair::Signal(Site site, int signal) {
     std::getline(stat, line);
     const size_t name_end = line.rfind(')');  // `PID (name) state PPID …`
     if (name_end == std::string::npos || line.size() < name_end + 4) continue;
-    if (std::atoi(line.c_str() + name_end + 4) == server.pid) kill(std::atoi(pid.c_str()), signal);
+    if (std::atoi(line.c_str() + name_end + 4) != server.pid) continue;
+    std::ifstream command(entry.path() / "cmdline");
+    std::string words;
+    std::getline(command, words);
+    if (words.find(title) != std::string::npos) kill(std::atoi(pid.c_str()), signal);
   }
 }
 
@@ -277,8 +281,8 @@ absl::Status PostgresPair::Restart(Site site) {
   return AwaitUp(site);
 }
 
-void PostgresPair::Freeze(Site site) { Signal(site, SIGSTOP); }
-void PostgresPair::Thaw(Site site) { Signal(site, SIGCONT); }
+void PostgresPair::Freeze(Site site, const std::string& title) { Signal(site, SIGSTOP, title); }
+void PostgresPair::Thaw(Site site, const std::string& title) { Signal(site, SIGCONT, title); }
 
 absl::Status PostgresPair::Promote() {
   return Sql(kStandby, "postgres", "select pg_promote(true, 30)").status();

@@ -47,9 +47,10 @@ class PostgresPair {
   void Kill(Site site);
   // Starts a killed server again, as what it was.
   absl::Status Restart(Site site);
-  // Stops every process of the server where it stands (a hanging machine), and lets it go on.
-  void Freeze(Site site);
-  void Thaw(Site site);
+  // Stops the server's processes where they stand (a hanging machine), and lets them go on.
+  // `title`: only those whose title contains it, e.g. "walreceiver".
+  void Freeze(Site site, const std::string& title = "");
+  void Thaw(Site site, const std::string& title = "");
   // pg_promote on the standby, and waits until it takes writes.
   absl::Status Promote();
   // ALTER SYSTEM + reload, e.g. ("synchronous_standby_names", "''").
@@ -66,7 +67,7 @@ class PostgresPair {
   absl::Status Prepare();
   absl::Status Spawn(Site site);
   absl::Status AwaitUp(Site site);
-  void Signal(Site site, int signal);
+  void Signal(Site site, int signal, const std::string& title = "");
   void End(Site site);
 
   std::string directory_;

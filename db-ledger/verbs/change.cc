@@ -1,0 +1,167 @@
+// lockstep-ledger seal, begin-epoch, solo off, cursor set, prune: what changes the ledger.
+#include <cstdio>
+
+#include "absl/strings/str_cat.h"
+
+#include "common/base/status_macros.h"
+#include "common/config/terminal.h"
+#include "db-ledger/verbs/verbs.h"
+
+namespace lockstep {
+namespace {
+
+template <class T>
+absl::Status StatusOfCommit(const Commit<T>& commit) {
+  return StatusOfChange(commit.outcome, commit.refusal, commit.why);
+}
+
+absl::StatusOr<std::optional<Position>> ParseAt(const std::string& text) {
+  if (text == "none") return std::optional<Position>();
+  LOCKSTEP_ASSIGN_OR_RETURN(const Position position, ParsePosition(text));
+  return std::optional<Position>(position);
+}
+
+// After an unknown outcome the epoch may have begun, without proof that the standby has it. A later
+// durable commit proves all of the WAL before it.
+absl::StatusOr<BegunEpoch> BeginProven(Ledger& ledger, Epoch expected, const VerbContext& context) {
+  const LedgerArguments& arguments = context.arguments;
+  const auto begun = ledger.BeginEpoch(expected, arguments.solo, arguments.reason);
+  if (begun.committed()) return begun.value;
+  if (begun.outcome != CommitOutcome::kUnknown) return StatusOfCommit(begun);
+  LOCKSTEP_ASSIGN_OR_RETURN(const Ledger::Now now, ledger.ReadNow());
+  if (now.epoch != expected + 1) {
+    return absl::UnavailableError(std::string(begun.why.message()) +
+                                  "; the epoch has not begun yet, run it again");
+  }
+  const auto proof = Settle([&] {
+    return ledger.RecordStep({now.epoch, "begin-epoch", "done", "{}", 0});
+  });
+  LOCKSTEP_RETURN_IF_ERROR(StatusOfCommit(proof));
+  return BegunEpoch{now.epoch, now.solo};
+}
+
+}  // namespace
+
+absl::StatusOr<ExitCode> RunSeal(const VerbContext& context) {
+  const std::string& producer = context.arguments.producer;
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto ledger, ConnectLedger(context, false));
+  LOCKSTEP_RETURN_IF_ERROR(AskAtTerminal(
+      context.common,
+      absl::StrCat("Seal ", producer,
+                   "? A process of it that still runs is fenced, and what it "
+                   "has not ledgered never happened; the source sends it again later.")));
+  const auto sealed = Settle([&] { return ledger->Seal(producer); });
+  LOCKSTEP_RETURN_IF_ERROR(StatusOfCommit(sealed));
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto streams, ledger->ListStreams());
+  std::vector<std::string> names;
+  for (const StreamId id : sealed.value) {
+    for (const StreamInfo& stream : streams) {
+      if (stream.id == id) names.push_back(JsonString(ToString(stream.name)));
+    }
+  }
+  Summary()
+      .Add("producer", producer)
+      .AddJson("sealed", JsonArray(names))
+      .Print(context.common.format);
+  return ExitCode::kYes;
+}
+
+absl::StatusOr<ExitCode> RunBeginEpoch(const VerbContext& context) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto ledger, ConnectLedger(context, false));
+  LOCKSTEP_ASSIGN_OR_RETURN(const Ledger::Now now, ledger->ReadNow());
+  const Epoch expected =
+      context.arguments.expected_epoch > 0 ? Epoch(context.arguments.expected_epoch) : now.epoch;
+  LOCKSTEP_RETURN_IF_ERROR(AskAtTerminal(
+      context.common, absl::StrCat("End epoch ", expected.value(), " and begin ",
+                                   expected.value() + 1, context.arguments.solo ? ", solo" : "",
+                                   "? Every producer and gate is fenced.")));
+  LOCKSTEP_ASSIGN_OR_RETURN(const BegunEpoch begun, BeginProven(*ledger, expected, context));
+  Summary()
+      .Add("epoch", begun.epoch.value())
+      .Add("solo", begun.solo)
+      .Add("reason", context.arguments.reason)
+      .Print(context.common.format);
+  return ExitCode::kYes;
+}
+
+absl::StatusOr<ExitCode> RunSoloOff(const VerbContext& context) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto ledger, ConnectLedger(context, false));
+  LOCKSTEP_ASSIGN_OR_RETURN(const Ledger::Now now, ledger->ReadNow());
+  LOCKSTEP_RETURN_IF_ERROR(
+      AskAtTerminal(context.common, "From now on nothing is acknowledged without the standby?"));
+  const auto off = Settle([&] { return ledger->SoloOff(); });
+  LOCKSTEP_RETURN_IF_ERROR(StatusOfCommit(off));
+
+  // Whoever was started without a standby in its --ledger stalls from now on: say who it may be.
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto producers, ledger->ListProducers());
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto cursors, ledger->ReadCursors());
+  std::vector<std::string> names, groups;
+  for (const ProducerInfo& producer : producers) names.push_back(JsonString(producer.name));
+  for (const Cursor& cursor : cursors) {
+    const std::string group = JsonString(cursor.group);
+    if (groups.empty() || groups.back() != group) groups.push_back(group);
+  }
+  std::fprintf(stderr,
+               "These stall unless their --ledger or --standby-ledger names the standby "
+               "(restart them with it): producers %s, groups %s\n",
+               JsonArray(names).c_str(), JsonArray(groups).c_str());
+  Summary()
+      .Add("epoch", now.epoch.value())
+      .Add("solo", false)
+      .AddJson("producers", JsonArray(names))
+      .AddJson("groups", JsonArray(groups))
+      .Print(context.common.format);
+  return ExitCode::kYes;
+}
+
+absl::StatusOr<ExitCode> RunCursorSet(const VerbContext& context) {
+  const LedgerArguments& arguments = context.arguments;
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto at, ParseAt(arguments.at));
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto ledger, ConnectLedger(context, false));
+  LOCKSTEP_ASSIGN_OR_RETURN(const StreamInfo stream, NamedStream(*ledger, context.common));
+  LOCKSTEP_RETURN_IF_ERROR(AskAtTerminal(
+      context.common, absl::StrCat("Set group ", arguments.group, " on ", ToString(stream.name),
+                                   " to ", TextPosition(at),
+                                   "? Its gate is fenced; what lies above is sent (again), what "
+                                   "lies below never.")));
+  const auto set = Settle([&] { return ledger->SetCursor(arguments.group, stream.id, at); });
+  LOCKSTEP_RETURN_IF_ERROR(StatusOfCommit(set));
+  Summary()
+      .Add("group", arguments.group)
+      .Add("stream", ToString(stream.name))
+      .AddJson("done", JsonPosition(at))
+      .Print(context.common.format);
+  return ExitCode::kYes;
+}
+
+// The ledger knows how far every group is; how far the mirror is proven and where the logs start is
+// the caller's word, given as --below.
+absl::StatusOr<ExitCode> RunPrune(const VerbContext& context) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const Position below, ParsePosition(context.arguments.at));
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto ledger, ConnectLedger(context, false));
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto streams, NamedStreams(*ledger, context.common));
+  std::string question = "Forget the ledger's runs that end below " + ToString(below) + " of";
+  for (const StreamInfo& stream : streams) absl::StrAppend(&question, " ", ToString(stream.name));
+  question += "? They cannot be had back; every mirror must be proven up to there.";
+  LOCKSTEP_ASSIGN_OR_RETURN(const Consent consent,
+                            AskConsent(context.common.execute, context.common.yes, question));
+  if (consent == Consent::kDeclined) return absl::CancelledError("declined");
+  if (consent == Consent::kPlanOnly) {
+    std::fprintf(stderr, "%s\nNothing was changed: add --execute.\n", question.c_str());
+  }
+  int64_t pruned = 0;
+  for (const StreamInfo& stream : streams) {
+    if (consent != Consent::kGo) break;
+    const auto done = Settle([&] { return ledger->Prune(stream.id, below); });
+    LOCKSTEP_RETURN_IF_ERROR(StatusOfCommit(done));
+    pruned += done.value;
+  }
+  Summary()
+      .Add("executed", consent == Consent::kGo)
+      .Add("below", ToString(below))
+      .Add("pruned_runs", pruned)
+      .Print(context.common.format);
+  return ExitCode::kYes;
+}
+
+}  // namespace lockstep

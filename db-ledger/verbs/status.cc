@@ -1,0 +1,263 @@
+// lockstep-ledger status, epochs, cursor list: what the ledger says now.
+#include <unistd.h>
+
+#include <cstdio>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include <rapidjson/document.h>
+
+#include "common/base/status_macros.h"
+#include "common/config/stop_request.h"
+#include "common/config/terminal.h"
+#include "db-ledger/verbs/verbs.h"
+
+namespace lockstep {
+namespace {
+
+// Everything that one status screen shows.
+struct Snapshot {
+  Ledger::Now now;
+  PostgresLedger::Health health;
+  struct Stream {
+    StreamInfo info;
+    std::vector<Head> heads;
+    std::vector<LogInfo> logs;
+  };
+  std::vector<Stream> streams;
+  std::vector<Cursor> cursors;
+};
+
+absl::StatusOr<Snapshot> ReadSnapshot(PostgresLedger& ledger, const CommonOptions& common) {
+  Snapshot snapshot;
+  LOCKSTEP_ASSIGN_OR_RETURN(snapshot.now, ledger.ReadNow());
+  LOCKSTEP_ASSIGN_OR_RETURN(snapshot.health, ledger.ReadHealth());
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto streams, NamedStreams(ledger, common));
+  for (const StreamInfo& info : streams) {
+    LOCKSTEP_ASSIGN_OR_RETURN(const StreamPage page, ledger.ReadStream({info.id, {}, 0, false}));
+    LOCKSTEP_ASSIGN_OR_RETURN(const auto logs, ledger.ReadLogs(info.id));
+    snapshot.streams.push_back({info, page.heads, logs});
+  }
+  LOCKSTEP_ASSIGN_OR_RETURN(snapshot.cursors, ledger.ReadCursors());
+  return snapshot;
+}
+
+std::map<StreamId, std::string> NamesOf(const std::vector<StreamInfo>& streams) {
+  std::map<StreamId, std::string> names;
+  for (const StreamInfo& stream : streams) names[stream.id] = ToString(stream.name);
+  return names;
+}
+
+bool InDoubt(const Cursor& cursor) { return cursor.intent != cursor.done; }
+
+std::string CursorJson(const Cursor& cursor, const std::string& stream) {
+  return Summary()
+      .Add("group", cursor.group)
+      .Add("stream", stream)
+      .Add("term", cursor.term.value())
+      .AddJson("intent", JsonPosition(cursor.intent))
+      .AddJson("done", JsonPosition(cursor.done))
+      .Add("in_doubt", InDoubt(cursor))
+      .Json();
+}
+
+std::string HeadJson(const Head& head) {
+  return Summary()
+      .Add("producer", head.name)
+      .Add("term", head.term.value())
+      .Add("closed", head.closed.value())
+      .Add("last_seq", head.last_seq.value())
+      .Add("last_at", head.last_at)
+      .Json();
+}
+
+std::string LogJson(const LogInfo& log) {
+  return Summary()
+      .Add("epoch", log.epoch.value())
+      .Add("cluster_id", log.cluster_id)
+      .Add("topic", log.topic)
+      .Add("start", log.start.value())
+      .Json();
+}
+
+Summary ToSummary(const Snapshot& snapshot) {
+  const auto& health = snapshot.health;
+  std::vector<std::string> standbys, streams, cursors;
+  for (const auto& standby : health.standbys) {
+    standbys.push_back(
+        Summary()
+            .Add("name", standby.name)
+            .Add("state", standby.state)
+            .Add("sync_state", standby.sync_state)
+            .AddJson("lag_bytes", standby.lag_bytes ? std::to_string(*standby.lag_bytes) : "null")
+            .Json());
+  }
+  std::map<StreamId, std::string> names;
+  for (const auto& stream : snapshot.streams) {
+    std::vector<std::string> heads, logs;
+    for (const Head& head : stream.heads) heads.push_back(HeadJson(head));
+    for (const LogInfo& log : stream.logs) logs.push_back(LogJson(log));
+    names[stream.info.id] = ToString(stream.info.name);
+    streams.push_back(Summary()
+                          .Add("stream", ToString(stream.info.name))
+                          .Add("partition_count", stream.info.partition_count)
+                          .AddJson("heads", JsonArray(heads))
+                          .AddJson("logs", JsonArray(logs))
+                          .Json());
+  }
+  for (const Cursor& cursor : snapshot.cursors) {
+    const auto name = names.find(cursor.stream);
+    if (name != names.end()) cursors.push_back(CursorJson(cursor, name->second));
+  }
+  const bool durable = health.judgement.testimony == Testimony::kDurable;
+  return Summary()
+      .Add("epoch", snapshot.now.epoch.value())
+      .Add("solo", snapshot.now.solo)
+      .Add("ledger", health.ledger_host)
+      .Add("in_recovery", health.primary.in_recovery)
+      .Add("timeline", health.primary.timeline)
+      .AddJson("standbys", JsonArray(standbys))
+      .AddJson("witness", Summary()
+                              .Add("host", health.witness_host)
+                              .Add("durable", durable)
+                              .Add("why", health.judgement.why)
+                              .Json())
+      .AddJson("streams", JsonArray(streams))
+      .AddJson("cursors", JsonArray(cursors));
+}
+
+void PrintScreen(const Snapshot& snapshot) {
+  const auto& health = snapshot.health;
+  std::printf("epoch %lld%s at %s%s\n", static_cast<long long>(snapshot.now.epoch.value()),
+              snapshot.now.solo ? " (SOLO: no standby has a copy)" : "", health.ledger_host.c_str(),
+              health.primary.in_recovery ? " (a standby)" : "");
+  for (const auto& standby : health.standbys) {
+    std::printf(
+        "standby %s: %s, %s%s\n", standby.name.c_str(), standby.state.c_str(),
+        standby.sync_state.c_str(),
+        standby.lag_bytes ? absl::StrCat(", ", *standby.lag_bytes, " B behind").c_str() : "");
+  }
+  const bool durable = health.judgement.testimony == Testimony::kDurable;
+  std::printf("witness %s: %s\n", health.witness_host.empty() ? "-" : health.witness_host.c_str(),
+              durable ? "has flushed all" : health.judgement.why.c_str());
+  std::map<StreamId, std::string> names;
+  for (const auto& stream : snapshot.streams) {
+    names[stream.info.id] = ToString(stream.info.name);
+    for (const Head& head : stream.heads) {
+      std::printf("%-24s %-16s seq %-12lld term %lld%s at %s\n", ToString(stream.info.name).c_str(),
+                  head.name.c_str(), static_cast<long long>(head.last_seq.value()),
+                  static_cast<long long>(head.term.value()),
+                  HasOpenTerms(head) ? " (starting: earlier terms are open)" : "",
+                  head.last_at.empty() ? "-" : head.last_at.c_str());
+    }
+  }
+  for (const Cursor& cursor : snapshot.cursors) {
+    const auto name = names.find(cursor.stream);
+    if (name == names.end()) continue;
+    std::printf("%-24s group %-10s done %s%s\n", name->second.c_str(), cursor.group.c_str(),
+                TextPosition(cursor.done).c_str(),
+                InDoubt(cursor) ? (", intent " + TextPosition(cursor.intent)).c_str() : "");
+  }
+}
+
+// Of a failover's recorded steps: the gap, and how long it took from the first to the last.
+struct EpochCost {
+  std::optional<int64_t> gap_records;
+  std::optional<double> seconds;
+};
+
+EpochCost CostOf(const std::vector<StepInfo>& steps) {
+  EpochCost cost;
+  int64_t first_ms = INT64_MAX, last_ms = INT64_MIN;
+  for (const StepInfo& step : steps) {
+    first_ms = std::min(first_ms, step.at_ms);
+    last_ms = std::max(last_ms, step.at_ms);
+    rapidjson::Document detail;
+    detail.Parse(step.detail.data(), step.detail.size());
+    if (detail.HasParseError() || !detail.IsObject()) continue;
+    const auto gap = detail.FindMember("gap_records");
+    if (gap != detail.MemberEnd() && gap->value.IsInt64()) cost.gap_records = gap->value.GetInt64();
+  }
+  if (last_ms > first_ms) cost.seconds = static_cast<double>(last_ms - first_ms) / 1000;
+  return cost;
+}
+
+}  // namespace
+
+absl::StatusOr<ExitCode> RunStatus(const VerbContext& context) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto ledger, ConnectLedger(context, true));
+  const bool watch = context.arguments.watch;
+  StopRequest* const stop = watch ? &StopRequest::Install() : nullptr;
+  for (;;) {
+    const auto snapshot = ReadSnapshot(*ledger, context.common);
+    if (!snapshot.ok() && !(watch && absl::IsUnavailable(snapshot.status()))) {
+      return snapshot.status();
+    }
+    if (!snapshot.ok()) {
+      std::fprintf(stderr, "lockstep-ledger: %s\n", snapshot.status().ToString().c_str());
+    } else if (context.common.format == OutputFormat::kJson) {
+      ToSummary(*snapshot).Print(OutputFormat::kJson);
+    } else {
+      if (watch && isatty(STDOUT_FILENO) != 0) std::printf("\033[H\033[2J");
+      PrintScreen(*snapshot);
+      std::fflush(stdout);
+    }
+    if (!watch || stop->WaitFor(context.arguments.interval)) return ExitCode::kYes;
+  }
+}
+
+absl::StatusOr<ExitCode> RunEpochs(const VerbContext& context) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto ledger, ConnectLedger(context, true));
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto epochs, ledger->ReadEpochs());
+  std::vector<std::string> rows;
+  for (const EpochInfo& epoch : epochs) {
+    LOCKSTEP_ASSIGN_OR_RETURN(const auto steps, ledger->ReadSteps(epoch.epoch));
+    const EpochCost cost = CostOf(steps);
+    const std::string gap = cost.gap_records ? std::to_string(*cost.gap_records) : "null";
+    if (context.common.format == OutputFormat::kText) {
+      std::printf("%-4lld %s by %s%s: %s%s\n", static_cast<long long>(epoch.epoch.value()),
+                  UtcTime(epoch.began_ms).c_str(), epoch.role.c_str(), epoch.solo ? ", solo" : "",
+                  epoch.reason.c_str(), cost.gap_records ? (", gap " + gap).c_str() : "");
+    }
+    rows.push_back(Summary()
+                       .Add("epoch", epoch.epoch.value())
+                       .Add("began", UtcTime(epoch.began_ms))
+                       .Add("by", epoch.role)
+                       .Add("reason", epoch.reason)
+                       .Add("solo", epoch.solo)
+                       .AddJson("gap_records", gap)
+                       .AddJson("seconds", cost.seconds ? absl::StrCat(*cost.seconds) : "null")
+                       .Json());
+  }
+  if (context.common.format == OutputFormat::kJson) {
+    Summary().AddJson("epochs", JsonArray(rows)).Print(OutputFormat::kJson);
+  }
+  return ExitCode::kYes;
+}
+
+absl::StatusOr<ExitCode> RunCursorList(const VerbContext& context) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto ledger, ConnectLedger(context, true));
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto streams, NamedStreams(*ledger, context.common));
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto cursors, ledger->ReadCursors());
+  const auto names = NamesOf(streams);
+  int64_t count = 0, in_doubt = 0;
+  for (const Cursor& cursor : cursors) {
+    const auto name = names.find(cursor.stream);
+    if (name == names.end()) continue;
+    if (!context.arguments.group.empty() && cursor.group != context.arguments.group) continue;
+    ++count;
+    in_doubt += InDoubt(cursor) ? 1 : 0;
+    if (context.common.format == OutputFormat::kJson) {
+      std::printf("%s\n", CursorJson(cursor, name->second).c_str());
+    } else {
+      std::printf("%-16s %-24s term %-6lld intent %-16s done %s%s\n", cursor.group.c_str(),
+                  name->second.c_str(), static_cast<long long>(cursor.term.value()),
+                  TextPosition(cursor.intent).c_str(), TextPosition(cursor.done).c_str(),
+                  InDoubt(cursor) ? "  IN DOUBT" : "");
+    }
+  }
+  Summary().Add("cursors", count).Add("in_doubt", in_doubt).Print(context.common.format, stderr);
+  return ExitCode::kYes;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,103 @@
+#include "db-ledger/verbs/verbs.h"
+
+#include <unistd.h>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/time.h"
+#include <rapidjson/stringbuffer.h>
+#include <rapidjson/writer.h>
+
+#include "common/base/status_macros.h"
+#include "common/config/terminal.h"
+
+namespace lockstep {
+
+absl::StatusOr<std::unique_ptr<PostgresLedger>> ConnectLedger(const VerbContext& context,
+                                                              bool read_only) {
+  PostgresLedgerOptions options;
+  options.ledger = context.common.ledger;
+  options.standby_ledger = context.common.standby_ledger;
+  options.application_name = "lockstep-ledger";
+  options.read_only = read_only;
+  return PostgresLedger::Connect(options);
+}
+
+absl::StatusOr<std::vector<StreamInfo>> NamedStreams(Ledger& ledger, const CommonOptions& common) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<StreamInfo> all, ledger.ListStreams());
+  if (common.topic.empty() && common.streams.empty()) return all;
+  std::vector<StreamInfo> named;
+  for (const StreamInfo& stream : all) {
+    const auto& wanted = common.streams;
+    if (stream.name.topic == common.topic ||
+        std::find(wanted.begin(), wanted.end(), stream.name) != wanted.end()) {
+      named.push_back(stream);
+    }
+  }
+  if (named.empty()) {
+    return absl::NotFoundError(
+        "the ledger knows no such stream: " +
+        (common.topic.empty() ? ToString(common.streams.front()) : common.topic));
+  }
+  return named;
+}
+
+absl::StatusOr<StreamInfo> NamedStream(Ledger& ledger, const CommonOptions& common) {
+  if (common.streams.size() != 1 || !common.topic.empty()) {
+    return absl::InvalidArgumentError("--stream TOPIC/PARTITION must name one stream");
+  }
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto streams, NamedStreams(ledger, common));
+  return streams.front();
+}
+
+absl::Status AskAtTerminal(const CommonOptions& common, std::string_view question) {
+  if (common.yes || isatty(STDIN_FILENO) == 0) return absl::OkStatus();
+  LOCKSTEP_ASSIGN_OR_RETURN(const Consent consent, AskConsent(true, false, question));
+  return consent == Consent::kGo ? absl::OkStatus() : absl::CancelledError("declined");
+}
+
+absl::Status StatusOfChange(CommitOutcome outcome, Refusal refusal, const absl::Status& why) {
+  const std::string message(why.message());
+  if (outcome == CommitOutcome::kCommitted) return absl::OkStatus();
+  if (outcome == CommitOutcome::kUnknown) {
+    return absl::UnavailableError(message + "; run it again when the standby is back");
+  }
+  switch (refusal) {
+    case Refusal::kNotFound:
+      return absl::NotFoundError(message);
+    case Refusal::kInvalid:
+      return absl::InvalidArgumentError(message);
+    case Refusal::kUnavailable:
+      return absl::UnavailableError(message);
+    case Refusal::kWrongOwner:
+      return absl::PermissionDeniedError(message);
+    default:
+      return absl::FailedPreconditionError(message);
+  }
+}
+
+std::string JsonString(std::string_view text) {
+  rapidjson::StringBuffer buffer;
+  rapidjson::Writer<rapidjson::StringBuffer> writer(buffer);
+  writer.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
+  return std::string(buffer.GetString(), buffer.GetSize());
+}
+
+std::string JsonPosition(const std::optional<Position>& position) {
+  return position ? "\"" + ToString(*position) + "\"" : "null";
+}
+
+std::string TextPosition(const std::optional<Position>& position) {
+  return position ? ToString(*position) : "-";
+}
+
+std::string JsonArray(const std::vector<std::string>& elements) {
+  return "[" + absl::StrJoin(elements, ",") + "]";
+}
+
+std::string UtcTime(int64_t ms) {
+  return std::string(
+      absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::FromUnixMillis(ms), absl::UTCTimeZone()));
+}
+
+}  // namespace lockstep

@@ -1,0 +1,191 @@
+// lockstep-ledger why: what holds up the gate, whose it is, since when, and which command ends it.
+#include <cstdio>
+
+#include "absl/strings/str_cat.h"
+
+#include "common/base/status_macros.h"
+#include "common/config/terminal.h"
+#include "common/kafka/kafka_admin.h"
+#include "common/kafka/kafka_reader.h"
+#include "common/model/record_header.h"
+#include "db-ledger/holdup.h"
+#include "db-ledger/order_reader.h"
+#include "db-ledger/verbs/verbs.h"
+
+namespace lockstep {
+namespace {
+
+// What is found, in the order in which it is looked for; the first that applies is the answer.
+struct Answer {
+  std::optional<Cursor> cursor;
+  std::optional<Position> next;  // The first ledgered position after the cursor.
+  std::string holder;            // JSON of the record that holds up the gate, or null.
+  std::string why;
+  std::string command;
+};
+
+// The gate furthest behind, or the group's own.
+std::optional<Cursor> PickCursor(const std::vector<Cursor>& cursors, StreamId stream,
+                                 const std::string& group) {
+  std::optional<Cursor> picked;
+  for (const Cursor& cursor : cursors) {
+    if (cursor.stream != stream || (!group.empty() && cursor.group != group)) continue;
+    if (!picked || cursor.done < picked->done) picked = cursor;
+  }
+  return picked;
+}
+
+std::optional<LogInfo> LogOf(const std::vector<LogInfo>& logs, Epoch epoch) {
+  for (const LogInfo& log : logs) {
+    if (log.epoch == epoch) return log;
+  }
+  return std::nullopt;
+}
+
+std::string RecordJson(const KafkaMessage& record, const std::string& what) {
+  Summary json;
+  json.Add("offset", record.offset().value());
+  const auto header = record.Header(kRecordHeaderKey);
+  if (header) {
+    if (const auto parsed = ParseRecordHeader(*header); parsed.ok()) {
+      json.Add("producer", parsed->producer)
+          .Add("term", parsed->term.value())
+          .Add("seq", parsed->seq.value())
+          .Add("at", parsed->at);
+    }
+  }
+  return json.Add("since", UtcTime(record.timestamp_ms())).Add("what", what).Json();
+}
+
+// Reads the epoch's log from `from` to the first record that the heads, read again after it, do not
+// settle.
+absl::Status LookAtLog(Ledger& ledger, const VerbContext& context, const StreamInfo& stream,
+                       const LogInfo& log, Offset from, Answer& answer) {
+  const auto timeout = context.arguments.look_timeout;
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto admin, KafkaAdmin::Open(context.common.Kafka()));
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::string cluster, admin->ClusterId(timeout));
+  if (cluster != log.cluster_id) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("--brokers is cluster ", cluster, ", the epoch's log is on ", log.cluster_id));
+  }
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto reader,
+                            KafkaReader::Open({.kafka = context.common.Kafka()}));
+  const StreamName name{log.topic, stream.name.partition};
+  LOCKSTEP_ASSIGN_OR_RETURN(const LogOffsets offsets, reader->Offsets(name, timeout));
+  if (from < offsets.lo_offset) {
+    answer.why = absl::StrCat("offset ", from.value(), " is gone from the log, which begins at ",
+                              offsets.lo_offset.value(), ": retention removed what was not sent");
+    answer.command = "lockstep-mirror-reconcile failover in place re-injects it";
+    return absl::OkStatus();
+  }
+  if (from >= offsets.hi_offset) {
+    answer.why = "nothing: the log ends where the gate is";
+    return absl::OkStatus();
+  }
+  LOCKSTEP_RETURN_IF_ERROR(reader->Start(name, from));
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  while (std::chrono::steady_clock::now() < deadline) {
+    ReaderBatch batch;
+    LOCKSTEP_RETURN_IF_ERROR(reader->Poll(std::chrono::milliseconds(100), batch));
+    // After the records: whoever was ledgered meanwhile is settled.
+    LOCKSTEP_ASSIGN_OR_RETURN(const StreamPage page, ledger.ReadStream({stream.id, {}, 0, false}));
+    for (const KafkaMessage& record : batch.records) {
+      const auto header = record.Header(kRecordHeaderKey);
+      const HoldUp found = JudgeRecord(page.heads, header.value_or(""), !header.has_value());
+      if (found.settled) continue;
+      answer.holder = RecordJson(record, found.what);
+      answer.why = absl::StrCat("offset ", record.offset().value(), ", written ",
+                                UtcTime(record.timestamp_ms()), ": ", found.what);
+      answer.command = found.command;
+      return absl::OkStatus();
+    }
+    if (!batch.ends.empty()) {
+      answer.why = "nothing: every record up to the log's end is settled";
+      return absl::OkStatus();
+    }
+  }
+  return absl::DeadlineExceededError("the log is longer than --look-timeout allows to look at");
+}
+
+// What the ledger knows without a look at the log.
+void ExplainByLedger(const StreamPage& page, Answer& answer) {
+  if (!answer.cursor) {
+    answer.why = "no gate has ever opened a cursor on this stream";
+    answer.command = "lockstep-reorder --mode gate";
+    return;
+  }
+  for (const Head& head : page.heads) {
+    if (HasOpenTerms(head)) {
+      answer.why =
+          absl::StrCat("producer ", head.name, " is starting: its terms from ",
+                       std::max<int64_t>(head.closed.value(), 1), " to ", head.term.value() - 1,
+                       " are open, and a record of theirs holds up the gate");
+      answer.command =
+          absl::StrCat("start producer ", head.name,
+                       " again; if it will not come back: lockstep-ledger seal ", head.name);
+      return;
+    }
+  }
+  if (answer.cursor->intent != answer.cursor->done) {
+    answer.why =
+        absl::StrCat("what lies after ", TextPosition(answer.cursor->done), " up to ",
+                     TextPosition(answer.cursor->intent), " is in doubt, or just being sent");
+    answer.command = "if the gate is down, start it; it says which --in-doubt it needs";
+  } else if (answer.next) {
+    answer.why = absl::StrCat("the gate has not sent ", ToString(*answer.next),
+                              ", which is ledgered: is it running? With --brokers the log is "
+                              "looked at, too");
+  } else {
+    answer.why =
+        "nothing in the ledger: all of it was sent. With --brokers the log is looked at, too";
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<ExitCode> RunWhy(const VerbContext& context) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto ledger, ConnectLedger(context, true));
+  LOCKSTEP_ASSIGN_OR_RETURN(const StreamInfo stream, NamedStream(*ledger, context.common));
+  LOCKSTEP_ASSIGN_OR_RETURN(const StreamPage page, ledger->ReadStream({stream.id, {}, 0, false}));
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto logs, ledger->ReadLogs(stream.id));
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto cursors, ledger->ReadCursors());
+
+  Answer answer;
+  answer.holder = "null";
+  answer.cursor = PickCursor(cursors, stream.id, context.arguments.group);
+  // Before everything, if nothing was sent yet.
+  Position after{Epoch(0), Offset(-1)};
+  if (answer.cursor) after = answer.cursor->done.value_or(after);
+  OrderReader order(ledger.get(), stream.id, Position{after.epoch, after.offset + 1});
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto range, order.NextRange());
+  if (range) answer.next = range->first;
+
+  ExplainByLedger(page, answer);
+  const auto log = LogOf(logs, page.epoch);
+  if (!context.common.brokers.empty() && answer.cursor && log) {
+    if (answer.next && answer.next->epoch < page.epoch) {
+      answer.why = absl::StrCat("records of epoch ", answer.next->epoch.value(),
+                                " are still to be sent, from ", ToString(*answer.next), " on");
+      answer.command = "lockstep-reorder --mode recover";
+    } else {
+      const Offset look_from = after.epoch == page.epoch ? after.offset + 1 : log->start;
+      LOCKSTEP_RETURN_IF_ERROR(LookAtLog(*ledger, context, stream, *log, look_from, answer));
+    }
+  }
+
+  Summary summary;
+  summary.Add("stream", ToString(stream.name)).Add("epoch", page.epoch.value());
+  if (answer.cursor) {
+    summary.Add("group", answer.cursor->group)
+        .AddJson("intent", JsonPosition(answer.cursor->intent))
+        .AddJson("done", JsonPosition(answer.cursor->done));
+  }
+  summary.AddJson("next", JsonPosition(answer.next))
+      .AddJson("holder", answer.holder)
+      .Add("why", answer.why)
+      .Add("command", answer.command)
+      .Print(context.common.format);
+  return ExitCode::kYes;
+}
+
+}  // namespace lockstep
