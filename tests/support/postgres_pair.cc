@@ -231,12 +231,12 @@ absl::Status PostgresPair::AwaitSql(Site site, const std::string& database, cons
   return Annotate(status, absl::StrCat("expected \"", expected, "\", got \"", last, "\""));
 }
 
-// The postmaster leads a process group, but its children leave it (they call setsid): they are
-// found by their parent.
+// The postmaster's children leave its process group (they call setsid): they are found by their
+// parent, all of them before the first signal, because a dead parent's children change theirs.
 void PostgresPair::Signal(Site site, int signal, const std::string& title) {
   const Server& server = servers_[site];
   if (server.pid == 0) return;
-  if (title.empty()) kill(server.pid, signal);
+  std::vector<pid_t> targets;
   for (const auto& entry : fs::directory_iterator("/proc")) {
     const std::string pid = entry.path().filename();
     if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
@@ -249,8 +249,10 @@ void PostgresPair::Signal(Site site, int signal, const std::string& title) {
     std::ifstream command(entry.path() / "cmdline");
     std::string words;
     std::getline(command, words);
-    if (words.find(title) != std::string::npos) kill(std::atoi(pid.c_str()), signal);
+    if (words.find(title) != std::string::npos) targets.push_back(std::atoi(pid.c_str()));
   }
+  if (title.empty()) kill(server.pid, signal);
+  for (const pid_t target : targets) kill(target, signal);
 }
 
 void PostgresPair::Kill(Site site) {
