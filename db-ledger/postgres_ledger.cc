@@ -194,15 +194,20 @@ template <class T, class Decode>
 Commit<T> PostgresLedger::Change(const PgStatement& statement, const PgParams& params,
                                  Decode decode) {
   const PgDeadline deadline = In(options_.durable_timeout);
-  std::string why;
-  if (const Refusal refusal = ReadyToCommit(deadline, why); refusal != Refusal::kNone) {
-    return Refused<T>(refusal, why);
-  }
-  const std::string what = absl::StrCat(statement.name, " at ", primary_->host_name(), ": ");
   const PgParams none;
-  primary_->TakeNotices();
-  const auto answers =
-      primary_->Run({{&statement, &params}, {&kPrimaryFactsStatement, &none}}, deadline);
+  std::vector<PgAnswer> answers;
+  std::string what;
+  // A session that ended while nobody looked is noticed before anything is sent: once more, then.
+  for (bool again = false;; again = true) {
+    std::string why;
+    if (const Refusal refusal = ReadyToCommit(deadline, why); refusal != Refusal::kNone) {
+      return Refused<T>(refusal, why);
+    }
+    what = absl::StrCat(statement.name, " at ", primary_->host_name(), ": ");
+    primary_->TakeNotices();
+    answers = primary_->Run({{&statement, &params}, {&kPrimaryFactsStatement, &none}}, deadline);
+    if (answers[0].kind != PgAnswer::Kind::kNotSent || again) break;
+  }
   const PgAnswer& answer = answers[0];
   if (answer.kind == PgAnswer::Kind::kNotSent) {
     return Refused<T>(Refusal::kUnavailable, what + answer.error.message);
