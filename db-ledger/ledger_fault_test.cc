@@ -221,8 +221,8 @@ class SiteLossTest : public testing::Test {
 
 // One story, in the order in which it happens.
 TEST_F(SiteLossTest, WhatWasAcknowledgedIsThereAndTheNewEpochGoesOnAlone) {
-  const auto writer = world_->ConnectAs("writer", Impatient(3000));
-  const auto admin = world_->ConnectAs("admin", Impatient(3000));
+  const auto writer = world_->ConnectAs("writer", Impatient(20000));
+  const auto admin = world_->ConnectAs("admin", Impatient(20000));
   const auto opened = writer->OpenProducer(OpenRequest("A")).value;
   int64_t acknowledged = 0;
   for (int64_t seq = 1; seq <= 20; ++seq) {

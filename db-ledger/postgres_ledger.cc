@@ -169,7 +169,7 @@ absl::StatusOr<PgConnection*> PostgresLedger::RawConnection() {
 
 // ---------------------------------------------------------------- changes
 
-Refusal PostgresLedger::ReadyToCommit(PgDeadline deadline, std::string& why) {
+Refusal PostgresLedger::ReadyToCommit(PgDeadline deadline, bool alone, std::string& why) {
   if (options_.read_only) {
     why = "this connection is for reading";
     return Refusal::kUnavailable;
@@ -178,7 +178,7 @@ Refusal PostgresLedger::ReadyToCommit(PgDeadline deadline, std::string& why) {
     why = Text(connected);
     return Refusal::kUnavailable;
   }
-  if (solo_) return Refusal::kNone;
+  if (alone || solo_) return Refusal::kNone;
   const absl::Status witness = witness_.Connect(deadline);
   if (witness.ok()) return Refusal::kNone;
   // Perhaps a solo epoch began meanwhile.
@@ -192,7 +192,7 @@ Refusal PostgresLedger::ReadyToCommit(PgDeadline deadline, std::string& why) {
 
 template <class T, class Decode>
 Commit<T> PostgresLedger::Change(const PgStatement& statement, const PgParams& params,
-                                 Decode decode) {
+                                 Decode decode, bool alone) {
   const PgDeadline deadline = In(options_.durable_timeout);
   const PgParams none;
   std::vector<PgAnswer> answers;
@@ -200,7 +200,7 @@ Commit<T> PostgresLedger::Change(const PgStatement& statement, const PgParams& p
   // A session that ended while nobody looked is noticed before anything is sent: once more, then.
   for (bool again = false;; again = true) {
     std::string why;
-    if (const Refusal refusal = ReadyToCommit(deadline, why); refusal != Refusal::kNone) {
+    if (const Refusal refusal = ReadyToCommit(deadline, alone, why); refusal != Refusal::kNone) {
       return Refused<T>(refusal, why);
     }
     what = absl::StrCat(statement.name, " at ", primary_->host_name(), ": ");
@@ -391,13 +391,14 @@ Commit<Moved> PostgresLedger::MoveCursor(const MoveCursorRequest& request) {
 Commit<BegunEpoch> PostgresLedger::BeginEpoch(Epoch expected, bool solo,
                                               const std::string& reason) {
   // The new epoch's own rule holds for its beginning already: no witness is asked for when solo.
-  if (solo) solo_ = true;
+  const auto decode = [solo](const PgRows& rows, BegunEpoch& begun, bool& is_solo) {
+    begun = {Epoch(rows.Int(0, 0)), solo};
+    is_solo = solo;
+    return absl::OkStatus();
+  };
   return Change<BegunEpoch>(kBeginEpoch, PgParams().Int(expected.value()).Bool(solo).Text(reason),
-                            [solo](const PgRows& rows, BegunEpoch& begun, bool& is_solo) {
-                              begun = {Epoch(rows.Int(0, 0)), solo};
-                              is_solo = solo;
-                              return absl::OkStatus();
-                            });
+                            decode,
+                            /*alone=*/solo);
 }
 
 Commit<Moved> PostgresLedger::SoloOff() {

@@ -103,12 +103,13 @@ class PostgresLedger final : public Ledger {
   PostgresLedger(PostgresLedgerOptions options, std::vector<PgHost> hosts, Witness witness);
 
   absl::Status ConnectPrimary(PgDeadline deadline);
-  // kNone iff a change may be sent now.
-  Refusal ReadyToCommit(PgDeadline deadline, std::string& why);
+  // kNone iff a change may be sent now. `alone`: it needs no witness, whatever the epoch.
+  Refusal ReadyToCommit(PgDeadline deadline, bool alone, std::string& why);
   // Sends a change and judges its outcome. `decode` turns its rows into the value and says whether
   // the epoch is solo.
   template <class T, class Decode>
-  Commit<T> Change(const PgStatement& statement, const PgParams& params, Decode decode);
+  Commit<T> Change(const PgStatement& statement, const PgParams& params, Decode decode,
+                   bool alone = false);
   Commit<Moved> ChangeMoved(const PgStatement& statement, const PgParams& params);
   absl::StatusOr<PgRows> Read(const PgStatement& statement, const PgParams& params);
   PgDeadline In(std::chrono::milliseconds time) const;
