@@ -117,6 +117,10 @@ absl::StatusOr<std::vector<std::unique_ptr<StreamThread>>> OpenStreams(
     engine.stall_timeout = options.stall_timeout;
     engine.drain_timeout = common.drain_timeout;
     engine.reader = ReaderOptions(common, options, found, found.streams[i]);
+    // One intent a batch: bigger ones where nothing is asked of an operator after a crash.
+    if (options.sink_spec.kind != SinkSpec::Kind::kTable && !TakesStdout(options.sink_spec)) {
+      engine.reader.batch_records_max = 50'000;
+    }
     thread->engine =
         std::make_unique<StreamEngine>(engine, *thread->ledger, *thread->sink, *progress.back());
     threads.push_back(std::move(thread));

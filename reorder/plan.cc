@@ -41,6 +41,11 @@ class SizeParking final : public ParkingBuffer {
     return RecordView{};
   }
   void ReleaseUnparked() override {}
+  void Clear() override {
+    queues_.clear();
+    stats_.records = 0;
+    stats_.bytes = 0;
+  }
   const ParkingStats& stats() const override { return stats_; }
 
  private:
@@ -74,7 +79,7 @@ absl::StatusOr<StreamPlan> PlanStream(const StreamReaderOptions& options, Ledger
       break;
     }
   }
-  plan.counts = reader->resequencer().counts();
+  plan.counts = reader->counts();
   plan.parking = parking.stats();
   plan.polls = reader->polls();
   return plan;

@@ -51,7 +51,7 @@ StreamResult StreamEngine::Run(const StopRequested& stop_requested) {
   result_.exit_code = ended.exit_code;
   result_.why = ended.why;
   if (reader_ != nullptr) {
-    result_.counts = reader_->resequencer().counts();
+    result_.counts = reader_->counts();
     result_.polls = reader_->polls();
     result_.waiting = reader_->waiting().has_value();
   }

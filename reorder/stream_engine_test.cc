@@ -227,6 +227,30 @@ TEST_F(StreamEngineTest, RecoverGoesOnWhereTheGateStood) {
   EXPECT_THAT(sink.seen, ElementsAre("A2=A2", "B2=B2", "A3=A3"));
 }
 
+TEST_F(StreamEngineTest, BisectionFindsWhereToBegin) {
+  FailedOver({"A1", "B1", "A2", "B2", "A3"});
+  ASSERT_TRUE(admin_.SetCursor("g", stream_, At(1, 2)).committed());
+  StreamEngineOptions options = Options(ReorderMode::kRecover);
+  options.reader.bisect_records_min = 1;
+  ListSink sink(SinkKind::kBlind);
+  const StreamResult result = Run(options, sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+  EXPECT_THAT(sink.seen, ElementsAre("B2=B2", "A3=A3"));
+  EXPECT_LE(result.counts.duplicates_dropped, 1) << "it read from the start";
+}
+
+// Bisection lands behind B2: sent are A1 B1 A2, and A2 lies behind B2.
+TEST_F(StreamEngineTest, WhereBisectionIsMisledItReadsFromTheStart) {
+  FailedOver({"A1", "B1", "B2", "A2", "A3"});
+  ASSERT_TRUE(admin_.SetCursor("g", stream_, At(1, 2)).committed());
+  StreamEngineOptions options = Options(ReorderMode::kRecover);
+  options.reader.bisect_records_min = 1;
+  ListSink sink(SinkKind::kBlind);
+  const StreamResult result = Run(options, sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+  EXPECT_THAT(sink.seen, ElementsAre("B2=B2", "A3=A3"));
+}
+
 TEST_F(StreamEngineTest, RecoverNamesTheRecordThatTheMirrorLacks) {
   FailedOver({"A1", "B1", "A2", "A3"});
   ListSink sink(SinkKind::kBlind);

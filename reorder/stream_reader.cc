@@ -21,6 +21,9 @@ using std::chrono::milliseconds;
 constexpr milliseconds kPauseMin{1};
 constexpr milliseconds kPauseMax{50};
 constexpr milliseconds kBrokerTimeout{5'000};
+constexpr milliseconds kProbeTimeout{2'000};
+// Reading so many records costs no more than looking further.
+constexpr int64_t kBisectedEnough = 10'000;
 // While nothing arrives nothing has to be settled; the ledger is looked at only to notice a new
 // epoch.
 constexpr std::chrono::seconds kIdleLedgerInterval{1};
@@ -77,7 +80,7 @@ absl::StatusOr<std::unique_ptr<StreamReader>> StreamReader::Open(StreamReaderOpt
       new StreamReader(std::move(options), ledger, parking, std::move(kafka)));
   LOCKSTEP_ASSIGN_OR_RETURN(RunMarks marks,
                             ledger.MarksAfter(reader->options_.stream_id, reader->options_.after));
-  reader->resequencer_.set_marks(std::move(marks));
+  reader->resequencer_->set_marks(std::move(marks));
   return reader;
 }
 
@@ -85,42 +88,64 @@ StreamReader::StreamReader(StreamReaderOptions options, Ledger& ledger, ParkingB
                            std::unique_ptr<KafkaReader> kafka)
     : options_(std::move(options)),
       ledger_(&ledger),
+      parking_(&parking),
       kafka_(std::move(kafka)),
-      resequencer_({.stream = options_.stream,
-                    .epoch = options_.epoch,
-                    .after = options_.after,
-                    .topics = static_cast<int>(options_.topics.size()),
-                    .foreign = options_.foreign,
-                    .ready_max = options_.batch_records_max},
-                   parking) {}
+      resequencer_(MakeResequencer(options_, options_.after, parking)),
+      last_given_(options_.after) {}
+
+std::unique_ptr<Resequencer> StreamReader::MakeResequencer(const StreamReaderOptions& options,
+                                                           std::optional<Position> after,
+                                                           ParkingBuffer& parking) {
+  ResequencerOptions resequencer;
+  resequencer.stream = options.stream;
+  resequencer.epoch = options.epoch;
+  resequencer.after = after;
+  resequencer.topics = static_cast<int>(options.topics.size());
+  resequencer.foreign = options.foreign;
+  resequencer.ready_max = options.batch_records_max;
+  return std::make_unique<Resequencer>(std::move(resequencer), parking);
+}
 
 StreamReader::~StreamReader() = default;
 
 absl::Status StreamReader::Next(std::vector<ReadyRecord>& out, milliseconds timeout) {
   const Clock::time_point deadline = Clock::now() + timeout;
   out.clear();
-  resequencer_.Release();
-  while (error_.ok() && out.empty()) {
+  resequencer_->Release();
+  while (out.empty()) {
+    if (MayStartOver(error_)) error_ = StartOver();
+    if (!error_.ok()) return error_;
     error_ = Step(out, deadline);
     if (Clock::now() >= deadline) break;
   }
-  // What was ready before an error goes out first; the error is there at the next call.
-  if (out.empty()) return error_;
+  // What was ready before an error goes out first; the error is looked at by the next call.
+  if (out.empty()) return MayStartOver(error_) ? absl::OkStatus() : error_;
+  last_given_ = out.back().position;
   waiting_.reset();
   return absl::OkStatus();
 }
 
+ResequencerCounts StreamReader::counts() const {
+  ResequencerCounts counts = resequencer_->counts();
+  counts.first_hits += counts_before_.first_hits;
+  counts.buffer_hits += counts_before_.buffer_hits;
+  counts.duplicates_dropped += counts_before_.duplicates_dropped;
+  counts.void_dropped += counts_before_.void_dropped;
+  counts.foreign_passed += counts_before_.foreign_passed;
+  return counts;
+}
+
 // One step towards the next record.
 absl::Status StreamReader::Step(std::vector<ReadyRecord>& out, Clock::time_point deadline) {
-  if (resequencer_.drain_pending()) {
-    return resequencer_.DrainParked(out);
+  if (resequencer_->drain_pending()) {
+    return resequencer_->DrainParked(out);
   }
-  if (!read_a_page_ || resequencer_.needs_page()) {
+  if (!read_a_page_ || resequencer_->needs_page()) {
     LOCKSTEP_ASSIGN_OR_RETURN(const bool read, ReadPage(out));
     if (!read) Pause(deadline);
     return absl::OkStatus();
   }
-  const bool current = resequencer_.phase() == Resequencer::Phase::kCurrent;
+  const bool current = resequencer_->phase() == Resequencer::Phase::kCurrent;
   if (started_.empty() || current != reads_current_) {
     const absl::Status started = current ? StartCurrent() : StartFrozen();
     if (absl::IsUnavailable(started)) {
@@ -128,13 +153,15 @@ absl::Status StreamReader::Step(std::vector<ReadyRecord>& out, Clock::time_point
     } else {
       LOCKSTEP_RETURN_IF_ERROR(started);
     }
-    if (started_.empty() || current != reads_current_) Pause(deadline);
-    return absl::OkStatus();
+    if (!started_.empty() && current == reads_current_) return absl::OkStatus();
+    Pause(deadline);
+    return Clock::now() - last_page_ > kIdleLedgerInterval ? ReadPage(out).status()
+                                                           : absl::OkStatus();
   }
   if (next_ == batch_.records.size()) {
     LOCKSTEP_RETURN_IF_ERROR(Fetch(deadline));
     if (batch_.records.empty()) {
-      NoteEnd();
+      LOCKSTEP_RETURN_IF_ERROR(NoteEnd());
       if (Clock::now() - last_page_ > kIdleLedgerInterval) {
         LOCKSTEP_RETURN_IF_ERROR(ReadPage(out).status());
       }
@@ -150,7 +177,7 @@ absl::Status StreamReader::Step(std::vector<ReadyRecord>& out, Clock::time_point
 }
 
 absl::StatusOr<bool> StreamReader::ReadPage(std::vector<ReadyRecord>& out) {
-  auto page = ledger_->ReadStream({.stream = options_.stream_id, .after = resequencer_.marks()});
+  auto page = ledger_->ReadStream({.stream = options_.stream_id, .after = resequencer_->marks()});
   last_page_ = Clock::now();
   if (absl::IsUnavailable(page.status())) {
     const std::string why(page.status().message());
@@ -167,18 +194,77 @@ absl::StatusOr<bool> StreamReader::ReadPage(std::vector<ReadyRecord>& out) {
     read_a_page_ = true;
     heads_at_start_ = page->heads;
   }
-  LOCKSTEP_RETURN_IF_ERROR(resequencer_.AddPage(std::move(*page), out));
+  LOCKSTEP_RETURN_IF_ERROR(resequencer_->AddPage(std::move(*page), out));
   return true;
 }
 
 // ---------------------------------------------------------------- Kafka
 
+// A hole, or a record that is nowhere, may only mean that reading began too late.
+bool StreamReader::MayStartOver(const absl::Status& error) const {
+  return bisected_ && absl::IsDataLoss(error) && !IsInconsistentOffsets(error);
+}
+
+absl::Status StreamReader::StartOver() {
+  Log(LogLevel::kInfo, "reads_from_the_start", {{"stream", options_.stream}});
+  for (const StreamName& log : started_) LOCKSTEP_RETURN_IF_ERROR(kafka_->Stop(log));
+  started_.clear();
+  batch_.records.clear();
+  next_ = 0;
+  bisected_ = false;
+  counts_before_ = counts();
+  parking_->Clear();
+  resequencer_ = MakeResequencer(options_, last_given_, *parking_);
+  LOCKSTEP_ASSIGN_OR_RETURN(RunMarks marks, ledger_->MarksAfter(options_.stream_id, last_given_));
+  resequencer_->set_marks(std::move(marks));
+  options_.bisect_records_min = INT64_MAX;
+  return absl::OkStatus();
+}
+
+// Whether the first record at or above `offset` was sent before; false also at the log's end.
+absl::StatusOr<bool> StreamReader::WasSent(const StreamName& log, Offset offset) {
+  LOCKSTEP_RETURN_IF_ERROR(kafka_->Seek(log, offset));
+  ReaderBatch batch;
+  LOCKSTEP_RETURN_IF_ERROR(kafka_->Poll(kProbeTimeout, batch));
+  for (const KafkaMessage& message : batch.records) {
+    if (message.topic() != log.topic || message.offset() < offset) continue;
+    LOCKSTEP_ASSIGN_OR_RETURN(const LogRecord record, Parse(message));
+    if (record.foreign) continue;
+    const std::optional<Seq> next = resequencer_->next_seq(record.header.producer);
+    return next.has_value() && record.header.seq < *next;
+  }
+  return false;
+}
+
+// A place in the topic before which all was sent, as far as bisection can tell; near enough.
+absl::StatusOr<Offset> StreamReader::FindStart(const StreamName& log) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const LogOffsets offsets, kafka_->Offsets(log, kBrokerTimeout));
+  Offset sent = offsets.lo_offset;
+  Offset unsent = offsets.hi_offset;
+  if (!options_.after.has_value() || unsent - sent < options_.bisect_records_min) return sent;
+  LOCKSTEP_RETURN_IF_ERROR(kafka_->Start(log, sent));
+  absl::Status status;
+  while (status.ok() && unsent - sent > std::min(kBisectedEnough, options_.bisect_records_min)) {
+    const Offset middle = sent + (unsent - sent) / 2;
+    const absl::StatusOr<bool> was_sent = WasSent(log, middle);
+    status = was_sent.status();
+    if (status.ok()) (*was_sent ? sent : unsent) = middle;
+  }
+  LOCKSTEP_RETURN_IF_ERROR(kafka_->Stop(log));
+  LOCKSTEP_RETURN_IF_ERROR(status);
+  if (sent != offsets.lo_offset) bisected_ = true;
+  return sent;
+}
+
 absl::Status StreamReader::StartFrozen() {
+  std::vector<Offset> starts;
   for (const std::string& topic : options_.topics) {
-    const StreamName log{topic, options_.stream.partition};
-    if (std::find(started_.begin(), started_.end(), log) != started_.end()) continue;
-    LOCKSTEP_ASSIGN_OR_RETURN(const LogOffsets offsets, kafka_->Offsets(log, kBrokerTimeout));
-    LOCKSTEP_RETURN_IF_ERROR(kafka_->Start(log, offsets.lo_offset));
+    LOCKSTEP_ASSIGN_OR_RETURN(const Offset start, FindStart({topic, options_.stream.partition}));
+    starts.push_back(start);
+  }
+  for (size_t i = 0; i < starts.size(); ++i) {
+    const StreamName log{options_.topics[i], options_.stream.partition};
+    LOCKSTEP_RETURN_IF_ERROR(kafka_->Start(log, starts[i]));
     started_.push_back(log);
   }
   end_.assign(started_.size(), std::nullopt);
@@ -202,13 +288,14 @@ absl::Status StreamReader::StartCurrent() {
   }
   const StreamName own{log->topic, options_.stream.partition};
   LOCKSTEP_ASSIGN_OR_RETURN(const LogOffsets offsets, kafka_->Offsets(own, kBrokerTimeout));
-  const Offset start = resequencer_.current_start(log->start);
+  const Offset start = resequencer_->current_start(log->start);
   LOCKSTEP_RETURN_IF_ERROR(CheckRange(start, offsets));
   for (const StreamName& started : started_) LOCKSTEP_RETURN_IF_ERROR(kafka_->Stop(started));
   batch_.records.clear();
   next_ = 0;
   next_offset_ = std::max(start, offsets.lo_offset);
   LOCKSTEP_RETURN_IF_ERROR(kafka_->Start(own, next_offset_));
+  bisected_ = false;
   started_ = {own};
   end_ = {std::nullopt};
   reads_current_ = true;
@@ -217,7 +304,7 @@ absl::Status StreamReader::StartCurrent() {
 
 // Whether the log still holds what lies at `from` and above, as far as the ledger names it.
 absl::Status StreamReader::CheckRange(Offset from, const LogOffsets& offsets) const {
-  const std::optional<Resequencer::Wanted> wanted = resequencer_.CurrentWanted();
+  const std::optional<Resequencer::Wanted> wanted = resequencer_->CurrentWanted();
   if (from > offsets.hi_offset) {
     return absl::DataLossError(absl::StrCat(
         "inconsistent-offsets in stream ", ToString(options_.stream), ": offset ", from.value() - 1,
@@ -297,8 +384,8 @@ absl::StatusOr<bool> StreamReader::Offer(std::vector<ReadyRecord>& out) {
     const KafkaMessage& message = batch_.records[next_];
     LOCKSTEP_ASSIGN_OR_RETURN(const LogRecord record, Parse(message));
     const int topic = TopicIndex(message);
-    const auto taken = reads_current_ ? resequencer_.TakeCurrent(record, out)
-                                      : resequencer_.TakeFrozen(topic, record, out);
+    const auto taken = reads_current_ ? resequencer_->TakeCurrent(record, out)
+                                      : resequencer_->TakeFrozen(topic, record, out);
     LOCKSTEP_RETURN_IF_ERROR(taken.status());
     if (*taken == Resequencer::Taken::kBlocked) {
       if (reads_current_) {
@@ -318,7 +405,7 @@ absl::StatusOr<bool> StreamReader::Offer(std::vector<ReadyRecord>& out) {
     if (end.has_value() && record.view.log_offset >= *end) end.reset();
     if (reads_current_) {
       next_offset_ = record.view.log_offset + 1;
-    } else if (resequencer_.phase() == Resequencer::Phase::kCurrent) {
+    } else if (resequencer_->phase() == Resequencer::Phase::kCurrent) {
       break;
     }
   }
@@ -328,12 +415,13 @@ absl::StatusOr<bool> StreamReader::Offer(std::vector<ReadyRecord>& out) {
 // ---------------------------------------------------------------- waiting
 
 // Nothing came: what is missing, if anything is known to be?
-void StreamReader::NoteEnd() {
+absl::Status StreamReader::NoteEnd() {
   const bool at_end =
       std::all_of(end_.begin(), end_.end(), [](const auto& end) { return end.has_value(); });
-  if (!at_end) return;
+  if (!at_end) return absl::OkStatus();
   const std::optional<Resequencer::Wanted> wanted =
-      reads_current_ ? resequencer_.CurrentWanted() : resequencer_.FrozenWanted();
+      reads_current_ ? resequencer_->CurrentWanted() : resequencer_->FrozenWanted();
+  if (wanted.has_value() && bisected_) return StartOver();
   if (wanted.has_value()) {
     Wait({.what = reads_current_ ? Waiting::For::kLogRecord : Waiting::For::kFrozenRecord,
           .producer = wanted->producer,
@@ -343,6 +431,7 @@ void StreamReader::NoteEnd() {
   } else {
     waiting_.reset();
   }
+  return absl::OkStatus();
 }
 
 void StreamReader::Wait(Waiting waiting) {

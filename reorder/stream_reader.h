@@ -4,6 +4,11 @@
 // are in use, and knows what it waits for. It sends nothing and changes nothing, so --plan and the
 // list of what is in doubt are this class alone.
 //
+// After a failover most of a topic was sent long ago. It looks for the first record that was not,
+// by bisection, and begins there; should that turn out too late (an unordered re-injection can hide
+// an earlier one), it goes back to the topic's start and on after the last record given. What it
+// gives is the ledger's order in any case.
+//
 // Back-pressure: what librdkafka fetches ahead is bounded, and nothing is polled while records wait
 // to be settled or sent, so a slow sink slows the fetching.
 //
@@ -41,6 +46,7 @@ struct StreamReaderOptions {
   std::optional<Position> after = {};  // Begin above it; nullopt: at the start.
   ForeignPolicy foreign = ForeignPolicy::kFail;
   size_t batch_records_max = 10'000;
+  int64_t bisect_records_min = 100'000;  // Shorter topics are read from their start.
 };
 
 // Why nothing comes.
@@ -87,7 +93,9 @@ class StreamReader {
   // The heads when it began: what --until-end is measured by. Empty before the first page.
   const std::vector<Head>& heads_at_start() const { return heads_at_start_; }
   bool read_a_page() const { return read_a_page_; }
-  const Resequencer& resequencer() const { return resequencer_; }
+  // Until the next call of Next.
+  const Resequencer& resequencer() const { return *resequencer_; }
+  ResequencerCounts counts() const;
 
   int64_t polls() const { return polls_; }
   int64_t records_read() const { return records_read_; }
@@ -99,6 +107,13 @@ class StreamReader {
   StreamReader(StreamReaderOptions options, Ledger& ledger, ParkingBuffer& parking,
                std::unique_ptr<KafkaReader> kafka);
 
+  static std::unique_ptr<Resequencer> MakeResequencer(const StreamReaderOptions& options,
+                                                      std::optional<Position> after,
+                                                      ParkingBuffer& parking);
+  bool MayStartOver(const absl::Status& error) const;
+  absl::Status StartOver();
+  absl::StatusOr<Offset> FindStart(const StreamName& log);
+  absl::StatusOr<bool> WasSent(const StreamName& log, Offset offset);
   absl::Status StartFrozen();
   absl::Status StartCurrent();
   absl::Status Step(std::vector<ReadyRecord>& out, Clock::time_point deadline);
@@ -107,17 +122,20 @@ class StreamReader {
   absl::StatusOr<bool> Offer(std::vector<ReadyRecord>& out);
   absl::StatusOr<LogRecord> Parse(const KafkaMessage& message) const;
   absl::Status CheckRange(Offset from, const LogOffsets& offsets) const;
-  void NoteEnd();
+  absl::Status NoteEnd();
   int TopicIndex(const KafkaMessage& message) const;
   void Wait(Waiting waiting);
   void Pause(Clock::time_point deadline);
 
-  // Constant after construction.
-  const StreamReaderOptions options_;
+  StreamReaderOptions options_;  // But for bisect_records_min constant, as are the next three.
   Ledger* const ledger_;
+  ParkingBuffer* const parking_;
   std::unique_ptr<KafkaReader> kafka_;  // Before the batch, which points into it.
 
-  Resequencer resequencer_;
+  std::unique_ptr<Resequencer> resequencer_;
+  ResequencerCounts counts_before_;  // Of resequencers given up.
+  std::optional<Position> last_given_;
+  bool bisected_ = false;  // A frozen topic is being read from later than its start.
   ReaderBatch batch_;
   size_t next_ = 0;  // Of batch_.records.
   std::vector<StreamName> started_;

@@ -29,6 +29,14 @@ absl::StatusOr<RecordView> MemoryParking::Unpark(size_t queue) {
   return view;
 }
 
+void MemoryParking::Clear() {
+  touched_.clear();
+  queues_.clear();
+  pool_ = ChunkPool();
+  stats_.records = 0;
+  stats_.bytes = 0;
+}
+
 void MemoryParking::ReleaseUnparked() {
   for (const size_t queue : touched_) queues_[queue].ReleaseUnparked();
   touched_.clear();

@@ -16,6 +16,7 @@ class MemoryParking final : public ParkingBuffer {
   std::optional<Seq> Front(size_t queue) const override;
   absl::StatusOr<RecordView> Unpark(size_t queue) override;
   void ReleaseUnparked() override;
+  void Clear() override;
   const ParkingStats& stats() const override { return stats_; }
 
   // What the allocator was asked for, tests compare it with the payload.

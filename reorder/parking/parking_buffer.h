@@ -44,6 +44,9 @@ class ParkingBuffer {
   // Every view from Unpark ends here.
   virtual void ReleaseUnparked() = 0;
 
+  // Forgets everything parked; views end too. The peaks stay.
+  virtual void Clear() = 0;
+
   virtual const ParkingStats& stats() const = 0;
 };
 
