@@ -323,6 +323,18 @@ TEST_P(LedgerContractTest, BeginEpochFencesEverybody) {
   EXPECT_TRUE(epochs->back().solo);
 }
 
+// A producer that is restarted at the lost site and reaches this database must not decide where the
+// new epoch's log is.
+TEST_P(LedgerContractTest, AnEpochBegunForAClusterIsWrittenThere) {
+  Open(*writer_, OpenRequest("A"));
+  ASSERT_COMMITTED(admin_->BeginEpoch(Epoch(1), true, "site lost", "cluster-s"));
+  EXPECT_REFUSED(Refusal::kLogChanged, writer_->OpenProducer(OpenRequest("A")));
+  EXPECT_REFUSED(Refusal::kLogChanged, writer_->OpenProducer(OpenRequest("B", {1})));
+  auto request = OpenRequest("A");
+  request.cluster_id = "cluster-s";
+  EXPECT_EQ(Open(*writer_, request).epoch, Epoch(2));
+}
+
 TEST_P(LedgerContractTest, SoloOffKeepsTerms) {
   const auto a = Open(*writer_, OpenRequest("A"));
   ASSERT_COMMITTED(admin_->BeginEpoch(Epoch(1), true, "site lost"));

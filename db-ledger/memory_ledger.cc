@@ -94,6 +94,12 @@ RefusalWithWhy CheckOpen(const LedgerState& state, const OpenProducerRequest& re
                            " partitions, not ", request.partition_count)};
     }
   }
+  const std::string& home = state.epochs.at(state.epoch).cluster_id;
+  if (!home.empty() && home != request.cluster_id) {
+    return {Refusal::kLogChanged,
+            absl::StrCat("epoch ", state.epoch.value(), " is written to Kafka cluster ", home,
+                         ", not to ", request.cluster_id)};
+  }
   for (const auto& partition : request.partitions) {
     const StreamInfo* stream = FindStream(state, {request.topic, partition.partition});
     if (stream == nullptr) continue;
@@ -409,7 +415,8 @@ Commit<Moved> MemoryLedger::MoveCursor(const MoveCursorRequest& request) {
   });
 }
 
-Commit<BegunEpoch> MemoryLedger::BeginEpoch(Epoch expected, bool solo, const std::string& reason) {
+Commit<BegunEpoch> MemoryLedger::BeginEpoch(Epoch expected, bool solo, const std::string& reason,
+                                            const std::string& cluster_id) {
   if (expected != state_->epoch) {
     return Refused<BegunEpoch>(
         Refusal::kWrongEpoch,
@@ -417,7 +424,7 @@ Commit<BegunEpoch> MemoryLedger::BeginEpoch(Epoch expected, bool solo, const std
   }
   return Finish<BegunEpoch>("BeginEpoch", solo, [&](LedgerState& state) {
     ++state.epoch;
-    state.epochs[state.epoch] = {solo, reason, role_};
+    state.epochs[state.epoch] = {solo, reason, role_, cluster_id};
     for (auto& [key, head] : state.heads) {
       NextTerm(state, key.first, key.second, head);
       head.closed = head.term;

@@ -107,7 +107,8 @@ absl::StatusOr<BegunEpoch> BeginFailoverEpoch(Ledger& ledger, Epoch target, bool
                                               std::string_view site, int attempts_max) {
   absl::Status last = absl::UnknownError("begin_epoch was not tried");
   for (int attempt = 0; attempt < attempts_max; ++attempt) {
-    const Commit<BegunEpoch> begun = ledger.BeginEpoch(target - 1, solo, FailoverReason(site));
+    const Commit<BegunEpoch> begun =
+        ledger.BeginEpoch(target - 1, solo, FailoverReason(site), std::string(site));
     if (begun.committed()) return begun.value;
     last = begun.why;
     // Unknown: it may have happened, or may yet. A repeat tells: the epoch then is not the
