@@ -30,12 +30,14 @@ absl::Status Gate::CheckOutside(const Doubt& doubt) const {
   if (doubt.sink == SinkKind::kBlind || (done_ <= doubt.last && doubt.last <= intent_)) {
     return absl::OkStatus();
   }
-  return absl::FailedPreconditionError(absl::StrCat(
-      "sink-is-not-the-outside: group ", options_.group, " has sent stream ",
-      ToString(options_.name), " up to ", Text(done_), ", at most ", Text(intent_),
-      "; the sink holds up to ", Text(doubt.last),
-      ". It is not the one that this group wrote to; use that one, or another group with --from "
-      "start"));
+  return absl::FailedPreconditionError(
+      absl::StrCat("sink-is-not-the-outside: group ", options_.group, " has sent stream ",
+                   ToString(options_.name), " up to ", Text(done_), ", at most ", Text(intent_),
+                   "; the sink holds up to ", Text(doubt.last),
+                   ". Either a newer gate of this group has sent meanwhile (`lockstep-ledger "
+                   "cursor list` says), or "
+                   "it is not the sink that this group wrote to; use that one, or another group "
+                   "with --from start"));
 }
 
 absl::Status Gate::Resolve(const Doubt& doubt) {
