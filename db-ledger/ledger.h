@@ -303,13 +303,9 @@ class Ledger {
   // --- epochs and failover (role: admin)
 
   // Ends the epoch: a new term for every producer and every gate, all earlier terms closed.
-  // `cluster_id` is the Kafka cluster that the new epoch is written to: an open from elsewhere is
-  // refused (kLogChanged), so that a producer restarted at the lost site, where the address of the
-  // database has moved along, cannot claim the epoch's log. Empty: the first open decides.
   // `expected` is the epoch that the caller saw as current (it may be read again after kUnknown:
   // the epoch then is expected + 1).
-  virtual Commit<BegunEpoch> BeginEpoch(Epoch expected, bool solo, const std::string& reason,
-                                        const std::string& cluster_id = "") = 0;
+  virtual Commit<BegunEpoch> BeginEpoch(Epoch expected, bool solo, const std::string& reason) = 0;
 
   // The current epoch is solo no longer: demands a synchronous standby and a witness proof, then
   // touches all heads and cursors (terms stay).

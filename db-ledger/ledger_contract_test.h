@@ -325,9 +325,9 @@ TEST_P(LedgerContractTest, BeginEpochFencesEverybody) {
 
 // A producer that is restarted at the lost site and reaches this database must not decide where the
 // new epoch's log is.
-TEST_P(LedgerContractTest, AnEpochBegunForAClusterIsWrittenThere) {
+TEST_P(LedgerContractTest, AnEpochBegunByAFailoverIsWrittenToItsCluster) {
   Open(*writer_, OpenRequest("A"));
-  ASSERT_COMMITTED(admin_->BeginEpoch(Epoch(1), true, "site lost", "cluster-s"));
+  ASSERT_COMMITTED(admin_->BeginEpoch(Epoch(1), true, "failover to Kafka cluster cluster-s"));
   EXPECT_REFUSED(Refusal::kLogChanged, writer_->OpenProducer(OpenRequest("A")));
   EXPECT_REFUSED(Refusal::kLogChanged, writer_->OpenProducer(OpenRequest("B", {1})));
   auto request = OpenRequest("A");

@@ -74,6 +74,13 @@ RefusalWithWhy CheckOwner(const LedgerState::Producer& producer, const std::stri
                                              producer.owner, ", not to ", role)};
 }
 
+// The Kafka cluster that an epoch begun by a failover is written to; empty: the first open decides.
+// (FailoverReason of mirror-reconcile writes it, schema/001_ledger.sql reads it the same way.)
+std::string HomeOf(const LedgerState::EpochRow& epoch) {
+  constexpr std::string_view kPrefix = "failover to Kafka cluster ";
+  return epoch.reason.starts_with(kPrefix) ? epoch.reason.substr(kPrefix.size()) : "";
+}
+
 RefusalWithWhy CheckOpen(const LedgerState& state, const OpenProducerRequest& request,
                          const std::string& role) {
   if (const auto* producer = FindProducer(state, request.producer)) {
@@ -94,7 +101,7 @@ RefusalWithWhy CheckOpen(const LedgerState& state, const OpenProducerRequest& re
                            " partitions, not ", request.partition_count)};
     }
   }
-  const std::string& home = state.epochs.at(state.epoch).cluster_id;
+  const std::string home = HomeOf(state.epochs.at(state.epoch));
   if (!home.empty() && home != request.cluster_id) {
     return {Refusal::kLogChanged,
             absl::StrCat("epoch ", state.epoch.value(), " is written to Kafka cluster ", home,
@@ -415,8 +422,7 @@ Commit<Moved> MemoryLedger::MoveCursor(const MoveCursorRequest& request) {
   });
 }
 
-Commit<BegunEpoch> MemoryLedger::BeginEpoch(Epoch expected, bool solo, const std::string& reason,
-                                            const std::string& cluster_id) {
+Commit<BegunEpoch> MemoryLedger::BeginEpoch(Epoch expected, bool solo, const std::string& reason) {
   if (expected != state_->epoch) {
     return Refused<BegunEpoch>(
         Refusal::kWrongEpoch,
@@ -424,7 +430,7 @@ Commit<BegunEpoch> MemoryLedger::BeginEpoch(Epoch expected, bool solo, const std
   }
   return Finish<BegunEpoch>("BeginEpoch", solo, [&](LedgerState& state) {
     ++state.epoch;
-    state.epochs[state.epoch] = {solo, reason, role_, cluster_id};
+    state.epochs[state.epoch] = {solo, reason, role_};
     for (auto& [key, head] : state.heads) {
       NextTerm(state, key.first, key.second, head);
       head.closed = head.term;

@@ -57,7 +57,6 @@ struct LedgerState {
     bool solo = false;
     std::string reason;
     std::string role;
-    std::string cluster_id = {};  // Where it is written; empty: not said.
     bool operator==(const EpochRow&) const = default;
   };
 
@@ -126,8 +125,7 @@ class MemoryLedger final : public Ledger {
   Commit<OpenedGate> OpenGate(const std::string& group, const std::vector<StreamName>& streams,
                               bool create) override;
   Commit<Moved> MoveCursor(const MoveCursorRequest& request) override;
-  Commit<BegunEpoch> BeginEpoch(Epoch expected, bool solo, const std::string& reason,
-                                const std::string& cluster_id = "") override;
+  Commit<BegunEpoch> BeginEpoch(Epoch expected, bool solo, const std::string& reason) override;
   Commit<Moved> SoloOff() override;
   Commit<Moved> SetCursor(const std::string& group, StreamId stream,
                           std::optional<Position> at) override;

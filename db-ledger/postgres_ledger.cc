@@ -40,8 +40,7 @@ constexpr PgStatement kMoveCursor{"move_cursor",
 constexpr PgStatement kSetCursor{
     "set_cursor", "select lockstep.set_cursor($1::text, $2::bigint, $3::bigint, $4::bigint)"};
 constexpr PgStatement kBeginEpoch{"begin_epoch",
-                                  "select lockstep.begin_epoch($1::bigint, $2::boolean, $3::text, "
-                                  "$4::text)"};
+                                  "select lockstep.begin_epoch($1::bigint, $2::boolean, $3::text)"};
 constexpr PgStatement kSoloOff{"solo_off", "select lockstep.solo_off()"};
 constexpr PgStatement kRecordStep{
     "record_step", "select lockstep.record_step($1::bigint, $2::text, $3::text, $4::text)"};
@@ -389,17 +388,17 @@ Commit<Moved> PostgresLedger::MoveCursor(const MoveCursorRequest& request) {
   return ChangeMoved(kMoveCursor, params);
 }
 
-Commit<BegunEpoch> PostgresLedger::BeginEpoch(Epoch expected, bool solo, const std::string& reason,
-                                              const std::string& cluster_id) {
+Commit<BegunEpoch> PostgresLedger::BeginEpoch(Epoch expected, bool solo,
+                                              const std::string& reason) {
   // The new epoch's own rule holds for its beginning already: no witness is asked for when solo.
   const auto decode = [solo](const PgRows& rows, BegunEpoch& begun, bool& is_solo) {
     begun = {Epoch(rows.Int(0, 0)), solo};
     is_solo = solo;
     return absl::OkStatus();
   };
-  return Change<BegunEpoch>(
-      kBeginEpoch, PgParams().Int(expected.value()).Bool(solo).Text(reason).Text(cluster_id), decode,
-      /*alone=*/solo);
+  return Change<BegunEpoch>(kBeginEpoch, PgParams().Int(expected.value()).Bool(solo).Text(reason),
+                            decode,
+                            /*alone=*/solo);
 }
 
 Commit<Moved> PostgresLedger::SoloOff() {

@@ -58,6 +58,7 @@ StepText TextOf(FailoverStep step) {
   return {};
 }
 
+// The ledger reads the cluster off it: nobody at another one may open in this epoch.
 std::string FailoverReason(std::string_view site) {
   return "failover to Kafka cluster " + std::string(site);
 }
@@ -107,8 +108,7 @@ absl::StatusOr<BegunEpoch> BeginFailoverEpoch(Ledger& ledger, Epoch target, bool
                                               std::string_view site, int attempts_max) {
   absl::Status last = absl::UnknownError("begin_epoch was not tried");
   for (int attempt = 0; attempt < attempts_max; ++attempt) {
-    const Commit<BegunEpoch> begun =
-        ledger.BeginEpoch(target - 1, solo, FailoverReason(site), std::string(site));
+    const Commit<BegunEpoch> begun = ledger.BeginEpoch(target - 1, solo, FailoverReason(site));
     if (begun.committed()) return begun.value;
     last = begun.why;
     // Unknown: it may have happened, or may yet. A repeat tells: the epoch then is not the

@@ -256,8 +256,8 @@ bool GateProcess::Offer(const std::string& topic, int index, bool frozen) {
 
 void GateProcess::Keep(const std::vector<ReadyRecord>& ready) {
   for (const ReadyRecord& record : ready) {
-    ready_.push_back({partition_, record.position, std::string(record.producer),
-                      record.term, record.seq, std::string(record.view.value.value_or("")), name_});
+    ready_.push_back({partition_, record.position, std::string(record.producer), record.term,
+                      record.seq, std::string(record.view.value.value_or("")), name_});
   }
   resequencer_->Release();
 }

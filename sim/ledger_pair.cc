@@ -25,11 +25,11 @@ void SimLedgerPair::Disconnect(ClientId client) {
   clients_[static_cast<size_t>(client)].alive = false;
 }
 
-int SimLedgerPair::Route(const Client& client, bool moves_along) {
+int SimLedgerPair::Route(const Client& client) {
   if (!lost_) return primary_;
   if (!promoted_) return primary_;  // Still the old one: the standby takes no commits.
   const bool of_lost_site = client.site != primary_;
-  return of_lost_site && (!moves_along || random_.Percent(40)) ? 1 - primary_ : primary_;
+  return of_lost_site && random_.Percent(40) ? 1 - primary_ : primary_;
 }
 
 Ledger& SimLedgerPair::Read(ClientId client) {
@@ -79,12 +79,11 @@ void SimLedgerPair::DurableChanged() {
 void SimLedgerPair::Execute(Call& call) {
   const Client& client = clients_[static_cast<size_t>(call.client)];
   if (!rules_.atomic_check && !call.seen.has_value()) {
-    call.seen = databases_[Route(
-        client, call.how.moves_along)];  // Its checks pass here; its insert comes later.
+    call.seen = databases_[Route(client)];  // Its checks pass here; its insert comes later.
     return;
   }
   call.executed = true;
-  call.database = Route(client, call.how.moves_along);
+  call.database = Route(client);
   LedgerState& state = databases_[call.database];
   const Lsn before = state.lsn;
   MemoryLedger ledger(&state, rules_, "lockstep");
@@ -137,7 +136,7 @@ void SimLedgerPair::Answer(Call& call, bool known) {
   if (!known) {
     journal_.Saw(call.executed ? Event::ledger_unknown_applied : Event::ledger_unknown_not_applied);
     if (!call.executed && call.how.guesses) {
-      LedgerState copy = databases_[Route(client, call.how.moves_along)];
+      LedgerState copy = databases_[Route(client)];
       MemoryLedger dry(&copy, rules_, "lockstep");
       (void)call.execute(dry);
     }

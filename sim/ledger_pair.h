@@ -54,8 +54,7 @@ class SimLedgerPair {
 
   struct How {
     bool wait = true;  // False: it does not wait for the standby, as a broken rule would have it.
-    bool moves_along = true;  // False: from a lost site it reaches the old database only.
-    bool guesses = false;     // An unknown outcome tells what the answer would have been (C6).
+    bool guesses = false;  // An unknown outcome tells what the answer would have been (C6).
   };
 
   // Sends a request. `request` runs when the database executes it, `answer` when the client hears
@@ -146,7 +145,7 @@ class SimLedgerPair {
     bool alive = true;
   };
 
-  int Route(const Client& client, bool moves_along = true);
+  int Route(const Client& client);
   bool IsDurable(const Call& call) const;
   bool CanBecomeDurable(const Call& call) const;
   void Execute(Call& call);

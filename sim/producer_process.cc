@@ -71,13 +71,15 @@ bool ProducerProcess::Step() {
   } else {
     parts_.journal.Saw(Event::producer_tenure_ended);
   }
-  if (end == Tenure::End::kInconsistentOffsets || end == Tenure::End::kRefused) {
+  const bool unplanned = end == Tenure::End::kInconsistentOffsets || end == Tenure::End::kRefused;
+  if (unplanned && !parts_.ledger.IsLost(site_)) {
     parts_.journal.Stopped(absl::StrCat(name_, " stops: ", std::string(ToString(end)), ", ",
                                         std::string(tenure_->why().message())),
                            parts_.rule_is_off);
   }
   const bool again = end == Tenure::End::kOpenUnknown || end == Tenure::End::kDeliveryFailed;
-  if (!again || parts_.ledger.IsLost(site_)) {
+  // At the lost site some are started again, and may reach the promoted database.
+  if (!again || (parts_.ledger.IsLost(site_) && parts_.random.Percent(50))) {
     Die(ToString(end));
   } else {
     parts_.journal.Say(name_, ": tenure ended, ", ToString(end), "; begins another");
@@ -106,9 +108,7 @@ bool ProducerProcess::Open() {
         if (answer.committed()) parts_.journal.Saw(Event::producer_open);
         tenure_->OnOpened(answer);
       },
-      // An open that reached the promoted database from the lost site would name the lost site's
-      // log as the new epoch's: see README.md, "Not simulated".
-      {.wait = parts_.rules.open_sync, .moves_along = false});
+      {.wait = parts_.rules.open_sync});
   return true;
 }
 

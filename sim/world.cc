@@ -11,6 +11,9 @@ namespace {
 
 constexpr int64_t kStepsMax = 30'000;  // A run has some hundreds; more is a livelock.
 
+constexpr std::string_view kActorNames[] = {"producers", "Kafka", "ledger",
+                                            "mirror",    "gates", "operator"};
+
 Rules RulesOf(const Break* broken) {
   Rules rules = kAllRules;
   if (broken != nullptr && broken->rule != nullptr) rules.*(broken->rule) = false;
@@ -103,8 +106,10 @@ void World::Run() {
     if (!StepOnce()) {
       if (draining_) break;
       // Nothing can happen by itself: what is to come comes now.
-      if (!faults_at_.empty()) {
+      if (!faults_at_.empty() && steps_ < faults_at_.back()) {
         faults_at_.back() = steps_;
+      } else if (!faults_at_.empty()) {
+        faults_at_.pop_back();  // Nothing here can break in that way.
       } else {
         lose_at_ = std::min(lose_at_, steps_);
       }
@@ -128,7 +133,11 @@ bool World::StepOnce() {
   for (size_t i = 0; i < kActors; ++i) {
     const auto actor = static_cast<Actor>((chosen + i) % kActors);
     if (actor == Actor::kMirror && i > 0) continue;  // It may lag as long as others are busy.
-    if (Act(actor)) return true;
+    if (Act(actor)) {
+      if (steps_ > kStepsMax - 10)
+        journal_.Say("-- still busy: ", kActorNames[static_cast<size_t>(actor)]);
+      return true;
+    }
   }
   return Act(Actor::kMirror);
 }
