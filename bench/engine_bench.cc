@@ -82,6 +82,16 @@ absl::StatusOr<double> Resequence(const Setting& setting) {
   for (StreamPage& page : pages) {
     LOCKSTEP_RETURN_IF_ERROR(engine.AddPage(std::move(page), out));
   }
+  // As the program does: what is ready goes out in batches.
+  const auto send = [&]() -> absl::Status {
+    do {
+      emitted += static_cast<int64_t>(out.size());
+      out.clear();
+      engine.Release();
+      if (engine.drain_pending()) LOCKSTEP_RETURN_IF_ERROR(engine.DrainParked(out));
+    } while (!out.empty());
+    return absl::OkStatus();
+  };
   Offset offset(0);
   for (const Burst& burst : setting.log_order) {
     const auto writer = static_cast<size_t>(burst.writer);
@@ -98,11 +108,9 @@ absl::StatusOr<double> Resequence(const Setting& setting) {
       if (taken != Resequencer::Taken::kTaken) return absl::InternalError("the engine is blocked");
       ++next_seq[writer];
       ++offset;
+      if (engine.drain_pending()) LOCKSTEP_RETURN_IF_ERROR(send());
     }
-    // As the program does: what is ready goes out in batches.
-    emitted += static_cast<int64_t>(out.size());
-    out.clear();
-    engine.Release();
+    LOCKSTEP_RETURN_IF_ERROR(send());
   }
   const double seconds = watch.Seconds();
   if (emitted != setting.records) return absl::DataLossError("the engine kept records");

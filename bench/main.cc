@@ -25,9 +25,9 @@ struct Suite {
 };
 
 constexpr Suite kSuites[] = {
-    {"micro", RunMicro, false},
-    {"ledger", RunLedger, true},
-    {"reorder", RunEngine, false},
+    {"micro", RunMicro, false},        {"producer", RunProducer, true},
+    {"ledger", RunLedger, true},       {"reorder", RunReorder, true},
+    {"reconcile", RunReconcile, true}, {"failover", RunFailover, false},
 };
 
 struct Options {

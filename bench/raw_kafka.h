@@ -37,7 +37,7 @@ using RawGenerator = std::function<bool(RawRecord&)>;
 absl::StatusOr<double> RawProduce(const RawTarget& target, const RawGenerator& next);
 
 // Reads `records` records from the start and looks at the header of each. Returns the seconds from
-// the first fetch to the last record.
+// the first record's arrival to the last one; connecting and the first fetch are not counted.
 absl::StatusOr<double> RawConsume(const RawTarget& target, int64_t records);
 
 }  // namespace lockstep::bench

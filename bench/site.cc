@@ -126,7 +126,12 @@ void Site::DropTopic(const std::string& topic) {
 absl::StatusOr<std::unique_ptr<PgConnection>> Site::ConnectTo(const std::string& conninfo) const {
   LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<PgHost> hosts,
                             ParsePgHosts(conninfo, "lockstep-bench"));
-  return PgConnection::Open(hosts, PgRole::kPrimary, Deadline());
+  LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<PgConnection> connection,
+                            PgConnection::Open(hosts, PgRole::kPrimary, Deadline()));
+  // What is created here is there at the standby, too, when it is committed: the witness asks it.
+  LOCKSTEP_RETURN_IF_ERROR(
+      connection->ExecuteScript("set synchronous_commit = remote_apply", Deadline()).status());
+  return connection;
 }
 
 absl::StatusOr<std::string> Site::Sql(const std::string& conninfo, const std::string& sql) const {
