@@ -3,9 +3,10 @@
 
 Each round: a fresh stack (two Kafka sites, MirrorMaker 2, synchronous PostgreSQL pair). Two producers read instruction
 tables of the replicated database while the business writes to them, one reads a file that both sites have. One gate
-sends to a file, one to a table. At a random moment SIGKILL hits every primary part at once: broker, mirror, database,
-producers, gates. Then the runbook as a program, consumers and producers at the standby under their old names, new
-instructions in the new epoch, and the judge: every instruction exactly once outside, in the ledger's order.
+sends to a file, one to a table. Some of them crash and come back. At a random moment SIGKILL hits every primary part at
+once: broker, mirror, database, producers, gates. Then the runbook as a program (in some rounds killed and started over),
+consumers and producers at the standby under their old names, new instructions in the new epoch, and the judge: every
+instruction exactly once outside, in the ledger's order.
 
 --break gate|gap|fence sabotages one part to show that the judge sees it; such a drill must fail.
 """
@@ -86,7 +87,10 @@ class Round:
         self.programs.wait("both gates open", lambda: self.stack.sql("pg_p", "select count(*) from lockstep.cursor") == "2")
         seconds = max(1.0, self.records / 50_000)
         self.write("p", seconds, {producer: self.per_table for producer in business.TABLES})
-        self.moment = self.rng.uniform(0.0, 1.3) * seconds
+        # Moments are counted in ledgered records, so that a slow machine dies in the middle of its work as well.
+        self.last_record = int(self.rng.uniform(0.0, 0.95) * self.records * 14 / 15)
+        victims = [self.rng.choice((*PRODUCERS, *GATES)) for _ in range(self.rng.randint(0, 3))]
+        self.crashes = sorted((self.rng.randint(0, self.last_record), victim) for victim in victims)
 
     def write(self, site, seconds, rows):
         for producer, count in rows.items():
@@ -98,8 +102,28 @@ class Round:
                     )
                 )
 
+    def wait_for_record(self, count):
+        query = "select coalesce(sum(last_seq), 0) from lockstep.head"
+        self.programs.wait(f"record {count}", lambda: int(self.stack.sql("pg_p", query)) >= count, seconds=300, pause=0.01)
+
+    def crash(self, victim):
+        """SIGKILL for one program, which its supervisor starts again at once."""
+        name = f"gate_{victim}_p" if victim in GATES else f"producer_{victim}_p"
+        self.programs.check_followers()
+        self.programs.forget([name])
+        self.stack.kill(name)
+        self.tell(f"{name} killed and started again")
+        if victim in GATES:
+            self.start_gate("p", victim, "gate")
+        else:
+            self.start_producer("p", victim)
+
     def catastrophe(self):
-        time.sleep(self.moment)  # the random moment itself, not a wait for anything
+        for record, victim in [*self.crashes, (self.last_record, None)]:
+            self.wait_for_record(record)
+            time.sleep(self.rng.uniform(0.0, 0.05))  # the random moment itself, not a wait for anything
+            if victim:
+                self.crash(victim)
         self.killed_at = time.monotonic()
         self.programs.check_followers()
         followers = [*(f"producer_{name}_p" for name in PRODUCERS), *(f"gate_{gate}_p" for gate in GATES)]
@@ -110,8 +134,8 @@ class Round:
         for writer in self.writers:
             self.acknowledged[writer.producer] += writer.acknowledged()
         told = sum(map(len, self.acknowledged.values()))
-        self.facts["killed_after_seconds"] = round(self.moment, 3)
-        self.tell(f"site p killed {self.moment:.2f} s into the load; {told} rows were acknowledged as committed")
+        self.facts["killed_at_record"] = self.last_record
+        self.tell(f"site p killed with {self.last_record} records ledgered; {told} rows were acknowledged as committed")
 
     # --- the standby takes over -----------------------------------------------------------------------------------
 
@@ -124,6 +148,12 @@ class Round:
         argv += ["--execute", "--yes", "--format", "json"]
         if self.sabotage == "gap":
             argv += ["--allow-data-loss"]
+        self.facts["failover_kills"] = self.rng.choice((0, 0, 1, 3))
+        for _ in range(self.facts["failover_kills"]):
+            # The runbook itself is killed at a random moment, and starts over.
+            self.programs.spawn("failover_killed", argv, cwd=self.site["s"])
+            time.sleep(self.rng.uniform(0.0, 0.6))
+            self.stack.kill("failover_killed")
         outcome = self.programs.call("failover", argv, cwd=self.site["s"]).summary
         for fact in ("gap_records", "reinjected", "unfilled"):
             self.facts[fact] = outcome[fact]

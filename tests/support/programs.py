@@ -34,14 +34,15 @@ class Programs:
     def _stdout(self, name):
         return self.stack.directory / f"{name}.stdout"
 
-    def _spawn(self, name, argv, cwd, env):
+    def spawn(self, name, argv, cwd=None, env=None):
+        """Starts a program and leaves it to the caller."""
         argv = [BIN / word if str(word).startswith("lockstep-") and index == 0 else word for index, word in enumerate(argv)]
         with open(self._stdout(name), "w") as stdout:
             self._processes.spawn(name, argv, stdout=stdout, cwd=cwd, env=env)
 
     def follow(self, name, argv, cwd=None, env=None):
         """Starts a program that runs until it is told to stop."""
-        self._spawn(name, argv, cwd, env)
+        self.spawn(name, argv, cwd, env)
         self._following.add(name)
 
     def outcome(self, name):
@@ -58,7 +59,7 @@ class Programs:
 
     def call(self, name, argv, cwd=None, env=None, expect=(0,), seconds=300):
         """Runs a program to its end; ProgramFailed if its exit code is none of `expect`."""
-        self._spawn(name, argv, cwd, env)
+        self.spawn(name, argv, cwd, env)
         self.wait(f"{name} to end", lambda: self.ended(name), seconds)
         return self._judged(name, expect)
 

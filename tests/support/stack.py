@@ -75,6 +75,7 @@ class Stack:
         kafka=True,  # False: the PostgreSQL pair alone
         toxiproxy=False,
         detached=False,  # outlives this program
+        hba=None,  # a line that pg_hba.conf begins with; else everybody on loopback is trusted
         pg_settings=None,  # for both postgresql.conf; strings bring their own quotes
         keep_log=None,  # a folder to copy the logs to when it goes down
     ):
@@ -86,6 +87,7 @@ class Stack:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o711)  # the postgres user passes through
         self.policy, self.topics, self.mirror = policy, dict(topics or {}), mirror
+        self.hba = hba
         self.pg_settings, self.keep_log = dict(pg_settings or {}), keep_log
         self.processes = Processes(self.directory)
         if not detached:
@@ -342,6 +344,9 @@ class Stack:
             shutil.chown(databases, self._pg_user)
         primary, standby = databases / "pg_p", databases / "pg_s"
         self._pg_run(PG_BIN / "initdb", "-D", primary, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        if self.hba:
+            trusting = (primary / "pg_hba.conf").read_text()
+            (primary / "pg_hba.conf").write_text(f"{self.hba}\n{trusting}")
         self._pg_run("cp", "-a", primary, standby)
         common = {
             "listen_addresses": "'127.0.0.1'",
