@@ -52,6 +52,21 @@ absl::Status ValidateRun(const RunToAppend& to_append, ProducerId producer) {
 
 }  // namespace
 
+absl::StatusCode CodeOf(Refusal refusal) {
+  switch (refusal) {
+    case Refusal::kNotFound:
+      return absl::StatusCode::kNotFound;
+    case Refusal::kInvalid:
+      return absl::StatusCode::kInvalidArgument;
+    case Refusal::kUnavailable:
+      return absl::StatusCode::kUnavailable;
+    case Refusal::kWrongOwner:
+      return absl::StatusCode::kPermissionDenied;
+    default:
+      return absl::StatusCode::kFailedPrecondition;
+  }
+}
+
 bool ValidLedgerText(std::string_view text, size_t bytes_max) {
   return !text.empty() && text.size() <= bytes_max && text.find('\0') == std::string_view::npos &&
          IsUtf8(text);

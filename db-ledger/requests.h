@@ -25,13 +25,17 @@ inline constexpr size_t kGroupNameMaxBytes = 255;
 inline constexpr size_t kSourceTextMaxBytes = 4096;
 inline constexpr size_t kCheckpointMaxBytes = 4096;
 
+// The code that a refusal has as a Status: what is unsafe to repeat is FAILED_PRECONDITION, what
+// the caller or the world can put right has a code of its own.
+absl::StatusCode CodeOf(Refusal refusal);
+
 // The answer for a refused change.
 template <class T>
 Commit<T> Refused(Refusal refusal, std::string_view why) {
   Commit<T> commit;
   commit.outcome = CommitOutcome::kNotCommitted;
   commit.refusal = refusal;
-  commit.why = absl::FailedPreconditionError(std::string(why));
+  commit.why = absl::Status(CodeOf(refusal), std::string(why));
   return commit;
 }
 

@@ -10,6 +10,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/config/terminal.h"
+#include "db-ledger/requests.h"
 
 namespace lockstep {
 
@@ -62,18 +63,7 @@ absl::Status StatusOfChange(CommitOutcome outcome, Refusal refusal, const absl::
   if (outcome == CommitOutcome::kUnknown) {
     return absl::UnavailableError(message + "; run it again when the standby is back");
   }
-  switch (refusal) {
-    case Refusal::kNotFound:
-      return absl::NotFoundError(message);
-    case Refusal::kInvalid:
-      return absl::InvalidArgumentError(message);
-    case Refusal::kUnavailable:
-      return absl::UnavailableError(message);
-    case Refusal::kWrongOwner:
-      return absl::PermissionDeniedError(message);
-    default:
-      return absl::FailedPreconditionError(message);
-  }
+  return absl::Status(CodeOf(refusal), message);
 }
 
 std::string JsonString(std::string_view text) {
