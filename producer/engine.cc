@@ -158,7 +158,7 @@ void Producer::Engine::Publish() {
   progress_.in_flight_records = tenure_->in_flight();
   progress_.solo = tenure_->solo();
   progress_.ready = tenure_->stage() == Tenure::Stage::kSend;
-  acknowledged_ = tenure_->acknowledged();
+  if (!tenure_->acknowledged().empty()) acknowledged_ = tenure_->acknowledged();
 }
 
 // ---------------------------------------------------------------- sending
