@@ -119,7 +119,7 @@ absl::StatusOr<std::vector<std::unique_ptr<StreamThread>>> OpenStreams(
     engine.reader = ReaderOptions(common, options, found, found.streams[i]);
     // One intent a batch: bigger ones where nothing is asked of an operator after a crash.
     if (options.sink_spec.kind != SinkSpec::Kind::kTable && !TakesStdout(options.sink_spec)) {
-      engine.reader.batch_records_max = 50'000;
+      engine.reader.batch_records_max = 100'000;
     }
     thread->engine =
         std::make_unique<StreamEngine>(engine, *thread->ledger, *thread->sink, *progress.back());
