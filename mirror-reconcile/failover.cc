@@ -323,7 +323,18 @@ ExitCode Failover::Finish(Epoch epoch, bool go) {
   return go ? ExitCode::kYes : ExitCode::kNo;
 }
 
+// With several hosts a primary that still lives could be taken for the site that takes over.
+absl::Status RefuseSeveralHosts(const std::string& conninfo) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<PgHost> hosts,
+                            ParsePgHosts(conninfo, "lockstep-mirror-reconcile"));
+  if (hosts.size() == 1) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "failover: --ledger lists several servers; name the standby's alone (a witness for the new "
+      "epoch goes into --standby-ledger)");
+}
+
 absl::StatusOr<ExitCode> Failover::Run() {
+  LOCKSTEP_RETURN_IF_ERROR(RefuseSeveralHosts(session_.common().ledger));
   LOCKSTEP_ASSIGN_OR_RETURN(database_,
                             SiteDatabase::Connect(session_.common().ledger, kDatabaseTimeout));
   LOCKSTEP_ASSIGN_OR_RETURN(const FailoverStanding standing, Standing());

@@ -82,9 +82,14 @@ absl::StatusOr<ReinjectResult> Reinject(const Gap& gap, const RunFetcher& fetch,
   int64_t written = 0;
   while (const std::optional<ReinjectSlice> slice = plan.Next()) {
     const GapPiece& piece = gap.pieces[slice->piece];
-    LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<SourceEvent>* const events, runs.Get(slice->piece));
+    const absl::StatusOr<const std::vector<SourceEvent>*> fetched = runs.Get(slice->piece);
+    if (!fetched.ok()) {
+      sink.Flush().IgnoreError();  // What stands before it may as well be there; the error counts.
+      return fetched.status();
+    }
+    const std::vector<SourceEvent>& events = **fetched;
     for (Seq seq = slice->first_seq; seq <= slice->last_seq; ++seq) {
-      const SourceEvent& event = (*events)[static_cast<size_t>(seq - piece.run.first_seq)];
+      const SourceEvent& event = events[static_cast<size_t>(seq - piece.run.first_seq)];
       LOCKSTEP_RETURN_IF_ERROR(
           sink.Write({piece.run.term, seq, event.at, runs.NameOf(slice->piece)}, options.label,
                      event.payload));

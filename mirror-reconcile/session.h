@@ -85,8 +85,8 @@ class Session {
       : common_(common), options_(options) {}
   absl::Status Start();
 
-  const CommonOptions& common_;
-  const ReconcileOptions& options_;
+  const CommonOptions common_;
+  const ReconcileOptions options_;
   std::unique_ptr<PostgresLedger> ledger_;
   std::unique_ptr<KafkaAdmin> admin_;
   std::string cluster_id_;
