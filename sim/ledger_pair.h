@@ -34,6 +34,12 @@
 
 namespace lockstep::sim {
 
+// How a request is treated; the defaults are the shipped behaviour.
+struct How {
+  bool wait = true;      // False: it does not wait for the standby, as a broken rule would have it.
+  bool guesses = false;  // An unknown outcome tells what the answer would have been (C6).
+};
+
 class SimLedgerPair {
  public:
   using ClientId = int;
@@ -51,11 +57,6 @@ class SimLedgerPair {
   ClientId Connect(int site, std::string name);
   // The client is dead: it hears no answers. Its requests under way may still be executed.
   void Disconnect(ClientId client);
-
-  struct How {
-    bool wait = true;  // False: it does not wait for the standby, as a broken rule would have it.
-    bool guesses = false;  // An unknown outcome tells what the answer would have been (C6).
-  };
 
   // Sends a request. `request` runs when the database executes it, `answer` when the client hears
   // of it, both in later steps; `answer` runs at most once.
