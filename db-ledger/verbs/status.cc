@@ -175,8 +175,9 @@ EpochCost CostOf(const std::vector<StepInfo>& steps) {
     rapidjson::Document detail;
     detail.Parse(step.detail.data(), step.detail.size());
     if (detail.HasParseError() || !detail.IsObject()) continue;
-    const auto gap = detail.FindMember("gap_records");
-    if (gap != detail.MemberEnd() && gap->value.IsInt64()) cost.gap_records = gap->value.GetInt64();
+    if (detail.HasMember("gap_records") && detail["gap_records"].IsInt64()) {
+      cost.gap_records = detail["gap_records"].GetInt64();
+    }
   }
   if (last_ms > first_ms) cost.seconds = static_cast<double>(last_ms - first_ms) / 1000;
   return cost;
