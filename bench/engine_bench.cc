@@ -57,7 +57,7 @@ absl::StatusOr<Setting> MakeSetting(int64_t records, int64_t writers, int64_t bu
     next = next + burst.count;
     LOCKSTEP_RETURN_IF_ERROR(open[static_cast<size_t>(burst.writer)].Append(offsets));
   }
-  const Commit<BegunEpoch> begun = ledger.BeginEpoch(Epoch(1), true, "bench");
+  const Commit<BegunEpoch> begun = ledger.BeginEpoch({Epoch(1), true, "", "bench"});
   if (!begun.committed()) return begun.why;
   RunMarks marks;
   do {

@@ -39,7 +39,7 @@ absl::StatusOr<std::vector<Term>> FillLedger(const TwoLogs& logs, const std::vec
     next = next + burst.count;
     LOCKSTEP_RETURN_IF_ERROR(open[static_cast<size_t>(burst.writer)].Append(offsets));
   }
-  const Commit<BegunEpoch> begun = ledger->BeginEpoch(Epoch(1), false, "bench");
+  const Commit<BegunEpoch> begun = ledger->BeginEpoch({Epoch(1), false, "", "bench"});
   if (!begun.committed()) return Annotate(begun.why, "begin epoch 2");
   return terms;
 }

@@ -141,9 +141,10 @@ struct Cursor {
 struct EpochInfo {
   Epoch epoch;
   bool solo = false;
-  std::string reason;
-  std::string role;      // Who began it.
-  int64_t began_ms = 0;  // Wall clock of the database; for people only.
+  std::string cluster_id;  // The Kafka cluster that it was begun for; empty: for none by name.
+  std::string reason;      // For people only, as is began_ms.
+  std::string role;        // Who began it.
+  int64_t began_ms = 0;    // Wall clock of the database.
 };
 
 // Progress of a failover, so that it can be re-run. Keyed by (epoch that it will begin or has
@@ -232,6 +233,14 @@ struct Moved {
   bool solo = false;
 };
 
+struct BeginEpochRequest {
+  Epoch expected;  // The epoch that the caller saw as current.
+  bool solo = false;
+  std::string cluster_id;  // The Kafka cluster that takes over: whoever would write to another one
+                           // cannot open in the new epoch. Empty: the first to open decides.
+  std::string reason;      // For people.
+};
+
 struct BegunEpoch {
   Epoch epoch;
   bool solo = false;
@@ -303,9 +312,8 @@ class Ledger {
   // --- epochs and failover (role: admin)
 
   // Ends the epoch: a new term for every producer and every gate, all earlier terms closed.
-  // `expected` is the epoch that the caller saw as current (it may be read again after kUnknown:
-  // the epoch then is expected + 1).
-  virtual Commit<BegunEpoch> BeginEpoch(Epoch expected, bool solo, const std::string& reason) = 0;
+  // After kUnknown the epoch may be read again: expected + 1 says that it has begun.
+  virtual Commit<BegunEpoch> BeginEpoch(const BeginEpochRequest& request) = 0;
 
   // The current epoch is solo no longer: demands a synchronous standby and a witness proof, then
   // touches all heads and cursors (terms stay).

@@ -290,12 +290,12 @@ TEST_P(LedgerContractTest, BeginEpochFencesEverybody) {
   const auto a = Open(*writer_, OpenRequest("A"));
   const auto cursor = gate_->OpenGate("g", {{"orders", 0}}, true).value.cursors.at(0);
   ASSERT_COMMITTED(writer_->Append(AppendOne(a, 0, 1, 3, 10)));
-  EXPECT_REFUSED(Refusal::kWrongEpoch, admin_->BeginEpoch(Epoch(2), true, "wrong"));
-  const auto begun = admin_->BeginEpoch(Epoch(1), true, "site lost");
+  EXPECT_REFUSED(Refusal::kWrongEpoch, admin_->BeginEpoch({Epoch(2), true, "", "wrong"}));
+  const auto begun = admin_->BeginEpoch({Epoch(1), true, "", "site lost"});
   ASSERT_TRUE(begun.committed()) << begun.why;
   EXPECT_EQ(begun.value.epoch, Epoch(2));
   EXPECT_TRUE(begun.value.solo);
-  EXPECT_REFUSED(Refusal::kWrongEpoch, admin_->BeginEpoch(Epoch(1), true, "site lost"));
+  EXPECT_REFUSED(Refusal::kWrongEpoch, admin_->BeginEpoch({Epoch(1), true, "", "site lost"}));
   EXPECT_REFUSED(Refusal::kFenced, writer_->Append(AppendOne(a, 0, 4, 4, 13)));
   EXPECT_REFUSED(Refusal::kFenced, gate_->MoveCursor({"g", cursor.stream, cursor.term, {}, {}}));
   EXPECT_EQ(ReadAll(a.streams[0].stream).heads[0],
@@ -319,25 +319,29 @@ TEST_P(LedgerContractTest, BeginEpochFencesEverybody) {
   const auto epochs = admin_->ReadEpochs();
   ASSERT_TRUE(epochs.ok());
   ASSERT_EQ(epochs->size(), 2u);
+  EXPECT_EQ(epochs->back().cluster_id, "");
   EXPECT_EQ(epochs->back().reason, "site lost");
   EXPECT_TRUE(epochs->back().solo);
 }
 
 // A producer that is restarted at the lost site and reaches this database must not decide where the
 // new epoch's log is.
-TEST_P(LedgerContractTest, AnEpochBegunByAFailoverIsWrittenToItsCluster) {
+TEST_P(LedgerContractTest, AnEpochBegunForAClusterIsWrittenThere) {
   Open(*writer_, OpenRequest("A"));
-  ASSERT_COMMITTED(admin_->BeginEpoch(Epoch(1), true, "failover to Kafka cluster cluster-s"));
+  ASSERT_COMMITTED(admin_->BeginEpoch({Epoch(1), true, "cluster-s", "site lost"}));
   EXPECT_REFUSED(Refusal::kLogChanged, writer_->OpenProducer(OpenRequest("A")));
   EXPECT_REFUSED(Refusal::kLogChanged, writer_->OpenProducer(OpenRequest("B", {1})));
   auto request = OpenRequest("A");
   request.cluster_id = "cluster-s";
   EXPECT_EQ(Open(*writer_, request).epoch, Epoch(2));
+  EXPECT_EQ(admin_->ReadEpochs()->back().cluster_id, "cluster-s");
+  const std::string too_long(256, 'x');
+  EXPECT_REFUSED(Refusal::kInvalid, admin_->BeginEpoch({Epoch(2), true, too_long, "site lost"}));
 }
 
 TEST_P(LedgerContractTest, SoloOffKeepsTerms) {
   const auto a = Open(*writer_, OpenRequest("A"));
-  ASSERT_COMMITTED(admin_->BeginEpoch(Epoch(1), true, "site lost"));
+  ASSERT_COMMITTED(admin_->BeginEpoch({Epoch(1), true, "", "site lost"}));
   EXPECT_TRUE(admin_->ReadNow()->solo);
   const auto next = Open(*writer_, OpenRequest("A"));
   ASSERT_COMMITTED(admin_->SoloOff());
@@ -381,7 +385,7 @@ TEST_P(LedgerContractTest, MarksAfterSkipsWhatEndsBelow) {
   ASSERT_COMMITTED(writer_->Append(AppendOne(b, 0, 1, 2, 3)));
   ASSERT_COMMITTED(writer_->Append(AppendOne(a, 0, 4, 4, 5)));
   ASSERT_COMMITTED(writer_->Append(AppendOne(b, 0, 3, 4, 6)));
-  ASSERT_COMMITTED(admin_->BeginEpoch(Epoch(1), false, "switchover"));
+  ASSERT_COMMITTED(admin_->BeginEpoch({Epoch(1), false, "", "switchover"}));
   auto request = OpenRequest("A", {0}, 3);
   request.cluster_id = "cluster-s";
   const auto a2 = Open(*writer_, request);

@@ -215,7 +215,8 @@ class DifferentialTest : public testing::Test {
       case 0: {
         const Epoch expected = OneIn(3) ? state_.epoch + 1 : state_.epoch;
         const bool solo = OneIn(2);
-        Both("admin", [&](Ledger& l) { return Show(l.BeginEpoch(expected, solo, "random")); });
+        const BeginEpochRequest request{expected, solo, OneIn(8) ? "cluster-s" : "", "random"};
+        Both("admin", [&](Ledger& l) { return Show(l.BeginEpoch(request)); });
         break;
       }
       case 1: {
@@ -280,7 +281,9 @@ class DifferentialTest : public testing::Test {
       for (const auto& s : *streams) {
         absl::StrAppend(&out, "\n", s.id.value(), ToString(s.name), s.partition_count);
       }
-      for (const auto& e : *epochs) absl::StrAppend(&out, "\n", e.epoch.value(), e.solo);
+      for (const auto& e : *epochs) {
+        absl::StrAppend(&out, "\n", e.epoch.value(), e.solo, e.cluster_id);
+      }
       for (const auto& s : *steps) absl::StrAppend(&out, "\n", s.step, s.state);
       return out;
     });

@@ -120,7 +120,7 @@ TEST_F(LedgerFaultTest, WithoutAWitnessNothingIsSent) {
   EXPECT_REFUSED(Refusal::kNoDurableStandby, blind->Append(AppendOne(opened_, 0, 1, 3, 10)));
   EXPECT_EQ(RunsAt(PostgresPair::kPrimary), "0");
   const auto admin = world_.Connect("admin");
-  ASSERT_COMMITTED(admin->BeginEpoch(Epoch(1), true, "alone"));
+  ASSERT_COMMITTED(admin->BeginEpoch({Epoch(1), true, "", "alone"}));
   const auto solo = blind->OpenProducer(OpenRequest("A"));
   ASSERT_TRUE(solo.committed()) << solo.why;
   EXPECT_TRUE(solo.value.solo);
@@ -138,7 +138,7 @@ TEST_F(LedgerFaultTest, AnEpochOrSoloOffNeedsAStandbyThatIsWaitedFor) {
   const auto none = world_.pair().AwaitSql(PostgresPair::kPrimary, "postgres",
                                            "select sync_state from pg_stat_replication", "async");
   ASSERT_TRUE(none.ok()) << none;
-  EXPECT_REFUSED(Refusal::kNoDurableStandby, admin->BeginEpoch(Epoch(1), false, "planned"));
+  EXPECT_REFUSED(Refusal::kNoDurableStandby, admin->BeginEpoch({Epoch(1), false, "", "planned"}));
   EXPECT_REFUSED(Refusal::kNoDurableStandby, admin->SoloOff());
 }
 
@@ -152,7 +152,7 @@ TEST_F(LedgerFaultTest, RolesMayCallWhatTheyWereGrantedAndTouchNoTable) {
   EXPECT_REFUSED(Refusal::kWrongOwner, gate->OpenProducer(OpenRequest("B")));
   EXPECT_REFUSED(Refusal::kWrongOwner,
                  writer_->MoveCursor({"g", cursor.stream, cursor.term, {}, {}}));
-  EXPECT_REFUSED(Refusal::kWrongOwner, writer_->BeginEpoch(Epoch(1), true, "no"));
+  EXPECT_REFUSED(Refusal::kWrongOwner, writer_->BeginEpoch({Epoch(1), true, "", "no"}));
   EXPECT_REFUSED(Refusal::kWrongOwner, writer_->Seal("A"));
   EXPECT_REFUSED(Refusal::kWrongOwner, gate->SetCursor("g", cursor.stream, {}));
   EXPECT_TRUE(reader->ReadStream({cursor.stream, {}, 10, false}).ok());
@@ -237,15 +237,15 @@ TEST_F(SiteLossTest, WhatWasAcknowledgedIsThereAndTheNewEpochGoesOnAlone) {
   ASSERT_TRUE(
       pair_->Configure(PostgresPair::kStandby, "synchronous_standby_names", "'FIRST 1 (dr)'").ok());
   ASSERT_TRUE(pair_->Promote().ok());
-  const auto hang = admin->BeginEpoch(Epoch(1), true, "site lost");
+  const auto hang = admin->BeginEpoch({Epoch(1), true, "", "site lost"});
   EXPECT_EQ(hang.refusal, Refusal::kNoDurableStandby);
   EXPECT_THAT(std::string(hang.why.message()), HasSubstr("set it to ''"));
   ASSERT_TRUE(pair_->Configure(PostgresPair::kStandby, "synchronous_standby_names", "''").ok());
 
   const auto began = std::chrono::steady_clock::now();
-  auto begun = admin->BeginEpoch(Epoch(1), true, "site lost");
+  auto begun = admin->BeginEpoch({Epoch(1), true, "", "site lost"});
   for (int i = 0; i < 50 && begun.refusal == Refusal::kNoDurableStandby; ++i) {
-    begun = admin->BeginEpoch(Epoch(1), true, "site lost");  // Until the reload has arrived.
+    begun = admin->BeginEpoch({Epoch(1), true, "", "site lost"});  // Until the reload has arrived.
   }
   ASSERT_TRUE(begun.committed()) << ToString(begun.refusal) << begun.why;
   EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(5))

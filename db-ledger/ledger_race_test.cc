@@ -68,7 +68,7 @@ TEST_F(LedgerRaceTest, AnEpochWaitsForTheAppendUnderWayAndCountsIt) {
   const auto a = writer_->OpenProducer(OpenRequest("A")).value;
   Session session(world_, "writer");
   session.Run("begin;" + AppendSql(a, 1, 3, 10));
-  auto begun = std::async([&] { return admin_->BeginEpoch(Epoch(1), true, "race"); });
+  auto begun = std::async([&] { return admin_->BeginEpoch({Epoch(1), true, "", "race"}); });
   AwaitLockWait();
   session.Run("commit");
   ASSERT_TRUE(begun.get().committed());
@@ -80,7 +80,7 @@ TEST_F(LedgerRaceTest, AnEpochWaitsForTheAppendUnderWayAndCountsIt) {
 TEST_F(LedgerRaceTest, AnAppendThatStartsWhileAnEpochBeginsIsFenced) {
   const auto a = writer_->OpenProducer(OpenRequest("A")).value;
   Session session(world_, "admin");
-  session.Run("begin; select lockstep.begin_epoch(1, true, 'race')");
+  session.Run("begin; select lockstep.begin_epoch(1, true, '', 'race')");
   auto appended = std::async([&] { return writer_->Append(AppendOne(a, 0, 1, 1, 10)); });
   AwaitLockWait();
   session.Run("commit");
@@ -90,7 +90,7 @@ TEST_F(LedgerRaceTest, AnAppendThatStartsWhileAnEpochBeginsIsFenced) {
 
 TEST_F(LedgerRaceTest, AProducerThatOpensWhileAnEpochBeginsLandsInTheNewOne) {
   Session session(world_, "admin");
-  session.Run("begin; select lockstep.begin_epoch(1, false, 'race')");
+  session.Run("begin; select lockstep.begin_epoch(1, false, '', 'race')");
   auto opened = std::async([&] { return writer_->OpenProducer(OpenRequest("B")); });
   AwaitLockWait();
   session.Run("commit");
@@ -103,7 +103,7 @@ TEST_F(LedgerRaceTest, AGateThatMovesWhileAnEpochBeginsIsFenced) {
   const auto gate = world_.Connect("gate");
   const auto cursor = gate->OpenGate("g", {{"orders", 0}}, true).value.cursors.at(0);
   Session session(world_, "admin");
-  session.Run("begin; select lockstep.begin_epoch(1, true, 'race')");
+  session.Run("begin; select lockstep.begin_epoch(1, true, '', 'race')");
   auto moved = std::async([&] {
     return gate->MoveCursor({"g", cursor.stream, cursor.term, Position{Epoch(1), Offset(1)}, {}});
   });
@@ -215,7 +215,7 @@ TEST_F(LedgerRaceTest, MultiStreamAppendsAndEpochsDoNotDeadlock) {
         absl::StrCat("select count(distinct producer) from lockstep.run where epoch = ", epoch),
         std::to_string(kProducers));
     EXPECT_TRUE(seen.ok()) << seen;
-    const auto begun = admin_->BeginEpoch(Epoch(epoch), false, "race");
+    const auto begun = admin_->BeginEpoch({Epoch(epoch), false, "", "race"});
     EXPECT_TRUE(begun.committed()) << ToString(begun.refusal) << begun.why;
   }
   over = true;

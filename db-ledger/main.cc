@@ -70,6 +70,9 @@ std::vector<Command> AddCommands(Program& program, LedgerArguments& a) {
   begin.add_option("--reason", a.reason, "Why, for the history")->required();
   program.CommandLineOnly(
       begin.add_flag("--solo", a.solo, "Without a standby: commits count alone"));
+  begin.add_option("--cluster", a.cluster_id,
+                   "Id of the Kafka cluster that takes over: producers at another one are refused "
+                   "(default: the first to open decides)");
   begin.add_option("--expected", a.expected_epoch, "Refuse unless this is the current epoch");
 
   return {{&init, RunInit},    {&check, RunCheck},   {&status, RunStatus},

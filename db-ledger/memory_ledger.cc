@@ -74,13 +74,6 @@ RefusalWithWhy CheckOwner(const LedgerState::Producer& producer, const std::stri
                                              producer.owner, ", not to ", role)};
 }
 
-// The Kafka cluster that an epoch begun by a failover is written to; empty: the first open decides.
-// (FailoverReason of mirror-reconcile writes it, schema/001_ledger.sql reads it the same way.)
-std::string HomeOf(const LedgerState::EpochRow& epoch) {
-  constexpr std::string_view kPrefix = "failover to Kafka cluster ";
-  return epoch.reason.starts_with(kPrefix) ? epoch.reason.substr(kPrefix.size()) : "";
-}
-
 RefusalWithWhy CheckOpen(const LedgerState& state, const OpenProducerRequest& request,
                          const std::string& role) {
   if (const auto* producer = FindProducer(state, request.producer)) {
@@ -101,7 +94,7 @@ RefusalWithWhy CheckOpen(const LedgerState& state, const OpenProducerRequest& re
                            " partitions, not ", request.partition_count)};
     }
   }
-  const std::string home = HomeOf(state.epochs.at(state.epoch));
+  const std::string& home = state.epochs.at(state.epoch).cluster_id;
   if (!home.empty() && home != request.cluster_id) {
     return {Refusal::kLogChanged,
             absl::StrCat("epoch ", state.epoch.value(), " is written to Kafka cluster ", home,
@@ -203,7 +196,7 @@ Position EndOf(const Run& run) { return {run.epoch, run.offsets.end() - 1}; }
 
 }  // namespace
 
-LedgerState::LedgerState(bool solo) : epoch(1) { epochs[epoch] = {solo, "init", ""}; }
+LedgerState::LedgerState(bool solo) : epoch(1) { epochs[epoch] = {solo, "", "init", ""}; }
 
 MemoryLedger::MemoryLedger(LedgerState* state, Rules rules, std::string role)
     : state_(state), rules_(rules), role_(std::move(role)) {
@@ -422,15 +415,18 @@ Commit<Moved> MemoryLedger::MoveCursor(const MoveCursorRequest& request) {
   });
 }
 
-Commit<BegunEpoch> MemoryLedger::BeginEpoch(Epoch expected, bool solo, const std::string& reason) {
-  if (expected != state_->epoch) {
+Commit<BegunEpoch> MemoryLedger::BeginEpoch(const BeginEpochRequest& request) {
+  if (const auto valid = ValidateBeginEpoch(request); !valid.ok()) {
+    return Refused<BegunEpoch>(Refusal::kInvalid, Message(valid));
+  }
+  if (request.expected != state_->epoch) {
     return Refused<BegunEpoch>(
         Refusal::kWrongEpoch,
-        absl::StrCat("the epoch is ", state_->epoch.value(), ", not ", expected.value()));
+        absl::StrCat("the epoch is ", state_->epoch.value(), ", not ", request.expected.value()));
   }
-  return Finish<BegunEpoch>("BeginEpoch", solo, [&](LedgerState& state) {
+  return Finish<BegunEpoch>("BeginEpoch", request.solo, [&](LedgerState& state) {
     ++state.epoch;
-    state.epochs[state.epoch] = {solo, reason, role_};
+    state.epochs[state.epoch] = {request.solo, request.cluster_id, request.reason, role_};
     for (auto& [key, head] : state.heads) {
       NextTerm(state, key.first, key.second, head);
       head.closed = head.term;
@@ -438,7 +434,7 @@ Commit<BegunEpoch> MemoryLedger::BeginEpoch(Epoch expected, bool solo, const std
     if (rules_.epoch_cursor) {
       for (auto& [key, cursor] : state.cursors) ++cursor.term;
     }
-    return BegunEpoch{state.epoch, solo};
+    return BegunEpoch{state.epoch, request.solo};
   });
 }
 
@@ -553,7 +549,7 @@ absl::StatusOr<std::vector<Cursor>> MemoryLedger::ReadCursors() {
 absl::StatusOr<std::vector<EpochInfo>> MemoryLedger::ReadEpochs() {
   std::vector<EpochInfo> epochs;
   for (const auto& [epoch, row] : state_->epochs) {
-    epochs.push_back({epoch, row.solo, row.reason, row.role, 0});
+    epochs.push_back({epoch, row.solo, row.cluster_id, row.reason, row.role, 0});
   }
   return epochs;
 }

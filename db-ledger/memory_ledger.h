@@ -55,6 +55,7 @@ struct LedgerState {
   };
   struct EpochRow {
     bool solo = false;
+    std::string cluster_id;
     std::string reason;
     std::string role;
     bool operator==(const EpochRow&) const = default;
@@ -125,7 +126,7 @@ class MemoryLedger final : public Ledger {
   Commit<OpenedGate> OpenGate(const std::string& group, const std::vector<StreamName>& streams,
                               bool create) override;
   Commit<Moved> MoveCursor(const MoveCursorRequest& request) override;
-  Commit<BegunEpoch> BeginEpoch(Epoch expected, bool solo, const std::string& reason) override;
+  Commit<BegunEpoch> BeginEpoch(const BeginEpochRequest& request) override;
   Commit<Moved> SoloOff() override;
   Commit<Moved> SetCursor(const std::string& group, StreamId stream,
                           std::optional<Position> at) override;

@@ -81,7 +81,7 @@ TEST_F(MemoryLedgerTest, AnUnknownOpenHandsItsTermOutNeverAgain) {
 }
 
 TEST_F(MemoryLedgerTest, TenuresRememberWhereTheyEnded) {
-  ledger_.BeginEpoch(Epoch(1), true, "lost");
+  ledger_.BeginEpoch({Epoch(1), true, "", "lost"});
   const StreamId stream = opened_.streams[0].stream;
   EXPECT_EQ(state_.tenures.at({stream, opened_.producer, Term(1)}),
             (LedgerState::Tenure{Epoch(1), Seq(1), Seq(3)}));
@@ -123,7 +123,7 @@ class NoEpochCursor : public MemoryLedgerTest {
 };
 TEST_F(NoEpochCursor, AnEpochLeavesTheOldGateInOffice) {
   const auto old = ledger_.OpenGate("g", {{"orders", 0}}, true).value.cursors.at(0);
-  ledger_.BeginEpoch(Epoch(1), true, "lost");
+  ledger_.BeginEpoch({Epoch(1), true, "", "lost"});
   EXPECT_TRUE(ledger_.MoveCursor({"g", old.stream, old.term, Position{Epoch(1), Offset(1)}, {}})
                   .committed());
 }
@@ -143,7 +143,7 @@ class NoAtomicCheck : public MemoryLedgerTest {
 };
 TEST_F(NoAtomicCheck, AnAppendThatPassedItsCheckLandsAfterTheEpochEnded) {
   const LedgerState seen = state_;
-  ledger_.BeginEpoch(Epoch(1), true, "lost");
+  ledger_.BeginEpoch({Epoch(1), true, "", "lost"});
   ledger_.SetStaleView(&seen);
   EXPECT_TRUE(ledger_.Append(AppendOne(opened_, 0, 4, 4, 13)).committed());
 }

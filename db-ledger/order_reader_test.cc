@@ -59,7 +59,7 @@ TEST_F(OrderReaderTest, MergesRunsByOffset) {
 
 TEST_F(OrderReaderTest, GoesOnIntoTheNextEpoch) {
   Append("A", {{10, 12}});
-  ledger_.BeginEpoch(Epoch(1), true, "lost");
+  ledger_.BeginEpoch({Epoch(1), true, "", "lost"});
   auto request = OpenRequest("A");
   request.cluster_id = "cluster-s";
   opened_["A"] = ledger_.OpenProducer(request).value;

@@ -39,8 +39,8 @@ constexpr PgStatement kMoveCursor{"move_cursor",
                                   "$4::bigint, $5::bigint, $6::bigint, $7::bigint)"};
 constexpr PgStatement kSetCursor{
     "set_cursor", "select lockstep.set_cursor($1::text, $2::bigint, $3::bigint, $4::bigint)"};
-constexpr PgStatement kBeginEpoch{"begin_epoch",
-                                  "select lockstep.begin_epoch($1::bigint, $2::boolean, $3::text)"};
+constexpr PgStatement kBeginEpoch{
+    "begin_epoch", "select lockstep.begin_epoch($1::bigint, $2::boolean, $3::text, $4::text)"};
 constexpr PgStatement kSoloOff{"solo_off", "select lockstep.solo_off()"};
 constexpr PgStatement kRecordStep{
     "record_step", "select lockstep.record_step($1::bigint, $2::text, $3::text, $4::text)"};
@@ -388,17 +388,20 @@ Commit<Moved> PostgresLedger::MoveCursor(const MoveCursorRequest& request) {
   return ChangeMoved(kMoveCursor, params);
 }
 
-Commit<BegunEpoch> PostgresLedger::BeginEpoch(Epoch expected, bool solo,
-                                              const std::string& reason) {
+Commit<BegunEpoch> PostgresLedger::BeginEpoch(const BeginEpochRequest& request) {
+  if (const auto valid = ValidateBeginEpoch(request); !valid.ok()) {
+    return Refused<BegunEpoch>(Refusal::kInvalid, Text(valid));
+  }
   // The new epoch's own rule holds for its beginning already: no witness is asked for when solo.
+  const bool solo = request.solo;
   const auto decode = [solo](const PgRows& rows, BegunEpoch& begun, bool& is_solo) {
     begun = {Epoch(rows.Int(0, 0)), solo};
     is_solo = solo;
     return absl::OkStatus();
   };
-  return Change<BegunEpoch>(kBeginEpoch, PgParams().Int(expected.value()).Bool(solo).Text(reason),
-                            decode,
-                            /*alone=*/solo);
+  PgParams params;
+  params.Int(request.expected.value()).Bool(solo).Text(request.cluster_id).Text(request.reason);
+  return Change<BegunEpoch>(kBeginEpoch, params, decode, /*alone=*/solo);
 }
 
 Commit<Moved> PostgresLedger::SoloOff() {
@@ -618,8 +621,8 @@ absl::StatusOr<std::vector<EpochInfo>> PostgresLedger::ReadEpochs() {
   LOCKSTEP_ASSIGN_OR_RETURN(const PgRows rows, Read(kEpochs, {}));
   std::vector<EpochInfo> epochs;
   for (int i = 0; i < rows.size(); ++i) {
-    epochs.push_back(
-        {Epoch(rows.Int(i, 0)), rows.Bool(i, 1), rows.Text(i, 2), rows.Text(i, 3), rows.Int(i, 4)});
+    epochs.push_back({Epoch(rows.Int(i, 0)), rows.Bool(i, 1), rows.Text(i, 2), rows.Text(i, 3),
+                      rows.Text(i, 4), rows.Int(i, 5)});
   }
   return epochs;
 }

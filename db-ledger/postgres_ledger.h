@@ -60,7 +60,7 @@ class PostgresLedger final : public Ledger {
   Commit<OpenedGate> OpenGate(const std::string& group, const std::vector<StreamName>& streams,
                               bool create) override;
   Commit<Moved> MoveCursor(const MoveCursorRequest& request) override;
-  Commit<BegunEpoch> BeginEpoch(Epoch expected, bool solo, const std::string& reason) override;
+  Commit<BegunEpoch> BeginEpoch(const BeginEpochRequest& request) override;
   Commit<Moved> SoloOff() override;
   Commit<Moved> SetCursor(const std::string& group, StreamId stream,
                           std::optional<Position> at) override;

@@ -81,7 +81,8 @@ absl::Status ValidateOpenProducer(const OpenProducerRequest& request) {
   }
   if (request.partition_count < 1) return Invalid("a topic has at least one partition");
   if (request.partitions.empty()) return Invalid("no partition to open");
-  if (!ValidLedgerText(request.cluster_id, 255) || !ValidLedgerText(request.log_topic, 249)) {
+  if (!ValidLedgerText(request.cluster_id, kClusterIdMaxBytes) ||
+      !ValidLedgerText(request.log_topic, 249)) {
     return Invalid("the log has no cluster id or no topic");
   }
   std::set<int32_t> seen;
@@ -146,6 +147,16 @@ absl::Status ValidateMoveCursor(const MoveCursorRequest& request) {
   if (request.intent && request.done && *request.done > *request.intent) {
     return Invalid("done " + ToString(*request.done) + " is above intent " +
                    ToString(*request.intent));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateBeginEpoch(const BeginEpochRequest& request) {
+  if (!request.cluster_id.empty() && !ValidLedgerText(request.cluster_id, kClusterIdMaxBytes)) {
+    return Invalid("a Kafka cluster's id is 1 to 255 bytes of UTF-8 without NUL");
+  }
+  if (!ValidLedgerText(request.reason, kReasonMaxBytes)) {
+    return Invalid("the reason for an epoch is 1 to 4096 bytes of UTF-8 without NUL");
   }
   return absl::OkStatus();
 }

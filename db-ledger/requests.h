@@ -17,6 +17,7 @@ absl::Status ValidateOpenProducer(const OpenProducerRequest& request);
 absl::Status ValidateAppend(const AppendRequest& request);
 absl::Status ValidateOpenGate(const std::string& group, const std::vector<StreamName>& streams);
 absl::Status ValidateMoveCursor(const MoveCursorRequest& request);
+absl::Status ValidateBeginEpoch(const BeginEpochRequest& request);
 
 // Text that the ledger can keep: valid UTF-8 without NUL, 1 to `bytes_max` bytes.
 bool ValidLedgerText(std::string_view text, size_t bytes_max);
@@ -24,6 +25,8 @@ bool ValidLedgerText(std::string_view text, size_t bytes_max);
 inline constexpr size_t kGroupNameMaxBytes = 255;
 inline constexpr size_t kSourceTextMaxBytes = 4096;
 inline constexpr size_t kCheckpointMaxBytes = 4096;
+inline constexpr size_t kClusterIdMaxBytes = 255;
+inline constexpr size_t kReasonMaxBytes = 4096;
 
 // The code that a refusal has as a Status: what is unsafe to repeat is FAILED_PRECONDITION, what
 // the caller or the world can put right has a code of its own.

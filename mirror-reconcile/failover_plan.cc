@@ -58,16 +58,11 @@ StepText TextOf(FailoverStep step) {
   return {};
 }
 
-// The ledger reads the cluster off it: nobody at another one may open in this epoch.
-std::string FailoverReason(std::string_view site) {
-  return "failover to Kafka cluster " + std::string(site);
-}
-
 std::string HandOverStepName(std::string_view topic) { return "hand_over " + std::string(topic); }
 
 absl::StatusOr<FailoverStanding> StandingOf(const FailoverFacts& facts, std::string_view site) {
   if (facts.in_recovery) return FailoverStanding{FailoverStep::kPromote, facts.epoch + 1};
-  if (facts.epoch_reason == FailoverReason(site)) {
+  if (facts.epoch_cluster_id == site) {
     if (facts.handed_over) return FailoverStanding{std::nullopt, facts.epoch};
     return FailoverStanding{FailoverStep::kTopics, facts.epoch};
   }
@@ -88,7 +83,7 @@ absl::StatusOr<FailoverFacts> ReadFailoverFacts(Ledger& ledger,
   facts.epoch = now.epoch;
   LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<EpochInfo> epochs, ledger.ReadEpochs());
   for (const EpochInfo& epoch : epochs) {
-    if (epoch.epoch == now.epoch) facts.epoch_reason = epoch.reason;
+    if (epoch.epoch == now.epoch) facts.epoch_cluster_id = epoch.cluster_id;
   }
   for (const StreamInfo& stream : streams) {
     LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<LogInfo> logs, ledger.ReadLogs(stream.id));
@@ -106,9 +101,11 @@ absl::StatusOr<FailoverFacts> ReadFailoverFacts(Ledger& ledger,
 
 absl::StatusOr<BegunEpoch> BeginFailoverEpoch(Ledger& ledger, Epoch target, bool solo,
                                               std::string_view site, int attempts_max) {
+  const BeginEpochRequest request{target - 1, solo, std::string(site),
+                                  "failover to Kafka cluster " + std::string(site)};
   absl::Status last = absl::UnknownError("begin_epoch was not tried");
   for (int attempt = 0; attempt < attempts_max; ++attempt) {
-    const Commit<BegunEpoch> begun = ledger.BeginEpoch(target - 1, solo, FailoverReason(site));
+    const Commit<BegunEpoch> begun = ledger.BeginEpoch(request);
     if (begun.committed()) return begun.value;
     last = begun.why;
     // Unknown: it may have happened, or may yet. A repeat tells: the epoch then is not the
@@ -120,7 +117,7 @@ absl::StatusOr<BegunEpoch> BeginFailoverEpoch(Ledger& ledger, Epoch target, bool
     LOCKSTEP_ASSIGN_OR_RETURN(const Ledger::Now now, ledger.ReadNow());
     LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<EpochInfo> epochs, ledger.ReadEpochs());
     for (const EpochInfo& epoch : epochs) {
-      if (epoch.epoch == target && now.epoch == target && epoch.reason == FailoverReason(site)) {
+      if (epoch.epoch == target && now.epoch == target && epoch.cluster_id == site) {
         return BegunEpoch{target, epoch.solo};
       }
     }

@@ -3,7 +3,7 @@
 //   promote → begin_epoch → topics → gap → reinject → verify → hand_over
 //
 // Nothing that a re-run needs is kept by the program. Promotion is read off the database itself;
-// that the epoch was begun *by this failover* is read off the epoch's stored reason; what was
+// that the epoch was begun *for this site* is read off the epoch's row; what was
 // re-injected is read off the log; only hand_over is recorded (it cannot be seen anywhere). So
 // killing it after any step, or losing the answer to any, and starting over ends in the same place.
 //
@@ -45,7 +45,7 @@ StepText TextOf(FailoverStep step);
 struct FailoverFacts {
   bool in_recovery = false;       // The site's database is still a standby.
   Epoch epoch;                    // The ledger's current epoch …
-  std::string epoch_reason;       // … and why it was begun.
+  std::string epoch_cluster_id;   // … and the Kafka cluster that it was begun for.
   bool epoch_lives_here = false;  // The current epoch's log of the topic is on this site's Kafka.
   bool handed_over = false;       // hand_over is recorded for this epoch and topic.
 };
@@ -55,14 +55,13 @@ struct FailoverStanding {
   Epoch target;                      // The epoch that it begins or has begun.
 };
 
-// The reason that begin_epoch stores; `site` is the Kafka cluster id of the site that takes over.
-std::string FailoverReason(std::string_view site);
 // The name under which hand_over is recorded.
 std::string HandOverStepName(std::string_view topic);
 
 // Where a failover stands. Of the steps between begin_epoch and hand_over it names the first: they
 // are judged by what the logs hold, and doing one again is harmless. FAILED_PRECONDITION iff this
-// site is the primary, so that there is nothing to fail over.
+// site is the primary, so that there is nothing to fail over. `site` is, here and below, the id of
+// the Kafka cluster at the site that takes over.
 absl::StatusOr<FailoverStanding> StandingOf(const FailoverFacts& facts, std::string_view site);
 
 // Reads `facts` but for in_recovery, for a topic whose streams are `streams`.

@@ -22,23 +22,22 @@ std::string NextOf(const FailoverFacts& facts) {
 }
 
 TEST(FailoverPlanTest, NextStepFollowsFromWhatCanBeSeen) {
-  const std::string begun = FailoverReason(kSite);
   struct Row {
     FailoverFacts facts;
     std::string next;
   };
   const Row rows[] = {
-      // in_recovery, epoch, reason, lives here, handed over
-      {{true, Epoch(1), "init", false, false}, "promote 2"},
-      {{false, Epoch(1), "init", false, false}, "begin_epoch 2"},
-      {{false, Epoch(2), begun, false, false}, "topics 2"},
-      {{false, Epoch(2), begun, true, false}, "topics 2"},  // Producers started early.
-      {{false, Epoch(2), begun, true, true}, "done 2"},
-      {{false, Epoch(1), "init", true, false}, "refused"},
-      {{false, Epoch(3), FailoverReason("cluster-p"), true, true}, "refused"},
+      // in_recovery, epoch, begun for, lives here, handed over
+      {{true, Epoch(1), "", false, false}, "promote 2"},
+      {{false, Epoch(1), "", false, false}, "begin_epoch 2"},
+      {{false, Epoch(2), kSite, false, false}, "topics 2"},
+      {{false, Epoch(2), kSite, true, false}, "topics 2"},  // Producers started early.
+      {{false, Epoch(2), kSite, true, true}, "done 2"},
+      {{false, Epoch(1), "", true, false}, "refused"},
+      {{false, Epoch(3), "cluster-p", true, true}, "refused"},
       // The second failover to the same site: epoch 3 was the other site's.
-      {{true, Epoch(3), FailoverReason("cluster-p"), false, true}, "promote 4"},
-      {{false, Epoch(3), FailoverReason("cluster-p"), false, true}, "begin_epoch 4"},
+      {{true, Epoch(3), "cluster-p", false, true}, "promote 4"},
+      {{false, Epoch(3), "cluster-p", false, true}, "begin_epoch 4"},
   };
   for (const Row& row : rows) EXPECT_EQ(NextOf(row.facts), row.next);
 }

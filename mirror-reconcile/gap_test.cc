@@ -163,7 +163,7 @@ TEST_F(GapTest, BothTopicsOfTheDefaultPolicyCount) {
   TestSite site{ledger_, "cluster-s", {{"p.orders", &s_}, {"orders", &local}}};
   Mirror(p_, 0, 4, s_);
   Reinject(site.Find(), ReinjectOrder::kLedger, p_, s_);
-  ASSERT_TRUE(ledger_.BeginEpoch(Epoch(1), true, "test").committed());
+  ASSERT_TRUE(ledger_.BeginEpoch({Epoch(1), true, "", "test"}).committed());
   TestWriter standby(ledger_, "cluster-s", "orders");
   standby.Open("A", local);
   standby.SendAndCommit("A", 3);
@@ -177,7 +177,7 @@ TEST_F(GapTest, FailBackTrustsItsOwnEpochAndMissesTheOtherOnesTail) {
   WriteSeven();
   Mirror(p_, 0, 4, s_);
   Reinject(site_.Find(), ReinjectOrder::kLedger, p_, s_);
-  ASSERT_TRUE(ledger_.BeginEpoch(Epoch(1), true, "failover").committed());
+  ASSERT_TRUE(ledger_.BeginEpoch({Epoch(1), true, "", "failover"}).committed());
   TestWriter standby(ledger_, "cluster-s", "orders");
   standby.Open("A", s_);
   standby.SendAndCommit("A", 4);  // A5 … A8 in S.

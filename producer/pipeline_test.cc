@@ -364,7 +364,7 @@ TEST_F(PipelineTest, ANewEpochFencesWithItsReason) {
   ledger->SetApplied([&](const LedgerState& state) {
     if (begun || state.runs.empty()) return;
     begun = true;
-    EXPECT_TRUE(admin.BeginEpoch(Epoch(1), true, "site lost").committed());
+    EXPECT_TRUE(admin.BeginEpoch({Epoch(1), true, "", "site lost"}).committed());
   });
   ProducerOptions options = Options();
   options.in_flight_records_max = 50;

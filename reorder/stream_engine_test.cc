@@ -157,7 +157,7 @@ class StreamEngineTest : public testing::Test {
     Append("B", 1, "{[1,2),[3,4)}");
     Write(kMirror, mirrored);
     ASSERT_TRUE(gate_.OpenGate("g", {{kTopic, 0}}, true).committed());
-    ASSERT_TRUE(admin_.BeginEpoch(Epoch(1), true, "test").committed());
+    ASSERT_TRUE(admin_.BeginEpoch({Epoch(1), true, "", "test"}).committed());
   }
 
   std::unique_ptr<MockCluster> cluster_;
@@ -266,7 +266,7 @@ TEST_F(StreamEngineTest, RecoverIsRefusedWithoutACursorOrAFailover) {
   StreamResult result = Run(Options(ReorderMode::kRecover), sink);
   EXPECT_EQ(result.exit_code, ExitCode::kRefused);
   EXPECT_THAT(std::string(result.why.message()), HasSubstr("--mode gate"));
-  ASSERT_TRUE(admin_.BeginEpoch(Epoch(1), true, "test").committed());
+  ASSERT_TRUE(admin_.BeginEpoch({Epoch(1), true, "", "test"}).committed());
   result = Run(Options(ReorderMode::kRecover), sink);
   EXPECT_EQ(result.exit_code, ExitCode::kRefused);
   EXPECT_THAT(std::string(result.why.message()), HasSubstr("group g has no cursor"));
@@ -298,7 +298,9 @@ TEST_F(StreamEngineTest, ANewEpochStopsTheOldGate) {
   Write(kTopic, {"A1"});
   Append("A", 1, "{[0,1)}");
   ListSink sink(SinkKind::kBlind);
-  sink.after_write = [&] { ASSERT_TRUE(admin_.BeginEpoch(Epoch(1), true, "test").committed()); };
+  sink.after_write = [&] {
+    ASSERT_TRUE(admin_.BeginEpoch({Epoch(1), true, "", "test"}).committed());
+  };
   StreamEngineOptions options = Options();
   options.until_end = false;
   EXPECT_EQ(Run(options, sink).exit_code, ExitCode::kRefused);

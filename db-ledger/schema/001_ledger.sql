@@ -29,6 +29,7 @@ create table now (one boolean primary key default true check (one), epoch int no
 create table epoch (
   epoch int primary key,
   solo boolean not null,
+  cluster_id text not null default '',  -- The Kafka cluster that it is written to; '': the first open decides.
   reason text not null,
   role text not null,
   began timestamptz not null default clock_timestamp());
@@ -205,10 +206,10 @@ begin
   if known is not null then
     perform refuse('partitions-changed', format('topic %s is known with %s partitions, not %s', p_topic, known, p_partition_count));
   end if;
-  -- An epoch that a failover began is written to the Kafka cluster that its reason names: a producer
-  -- restarted at the lost site, whose database address moved along, must not claim the epoch's log.
-  select substring(reason from '^failover to Kafka cluster (.+)$') into home from epoch where epoch = e;
-  if home <> p_cluster_id then
+  -- A producer restarted at the lost site, whose database address moved along, must not claim the
+  -- log of an epoch that was begun for another Kafka cluster.
+  select cluster_id into strict home from epoch where epoch = e;
+  if home not in ('', p_cluster_id) then
     perform refuse('log-changed', format('epoch %s is written to Kafka cluster %s, not to %s', e, home, p_cluster_id));
   end if;
   -- In the request's order, so that the ids come in it; the lock of register_stream lets only one
@@ -443,7 +444,7 @@ set search_path = lockstep, pg_temp as
 $$ select exists (select from pg_stat_replication where sync_state in ('sync', 'quorum')) $$;
 
 -- Heads first: that waits for appends under way. Where they ended is read in a later statement.
-create function begin_epoch(p_expected bigint, p_solo boolean, p_reason text) returns int
+create function begin_epoch(p_expected bigint, p_solo boolean, p_cluster_id text, p_reason text) returns int
 language plpgsql security definer set search_path = lockstep, pg_temp as $$
 declare
   e int;
@@ -459,7 +460,7 @@ begin
   end if;
   e := e + 1;
   update now set epoch = e;
-  insert into epoch (epoch, solo, reason, role) values (e, p_solo, p_reason, session_user);
+  insert into epoch (epoch, solo, cluster_id, reason, role) values (e, p_solo, p_cluster_id, p_reason, session_user);
   perform 1 from head order by stream, producer for no key update;
   update head set term = term + 1, closed = term + 1, epoch = e, next_offset = 0;
   update tenure n set last_seq = h.last_seq from head h
@@ -602,9 +603,9 @@ language sql stable security definer set search_path = lockstep, pg_temp as
 $$ select group_name, stream, term, intent_epoch, intent_offset, done_epoch, done_offset from cursor
    order by group_name collate "C", stream $$;
 
-create function epochs() returns table (o_epoch int, o_solo boolean, o_reason text, o_role text, o_began_ms bigint)
+create function epochs() returns table (o_epoch int, o_solo boolean, o_cluster_id text, o_reason text, o_role text, o_began_ms bigint)
 language sql stable security definer set search_path = lockstep, pg_temp as
-$$ select epoch, solo, reason, role, (extract(epoch from began) * 1000)::bigint from epoch order by epoch $$;
+$$ select epoch, solo, cluster_id, reason, role, (extract(epoch from began) * 1000)::bigint from epoch order by epoch $$;
 
 create function steps(p_epoch bigint) returns table (o_step text, o_state text, o_detail text, o_at_ms bigint)
 language sql stable security definer set search_path = lockstep, pg_temp as
@@ -652,7 +653,7 @@ grant execute on function open_producer(text, text, text, int, bigint[], bigint[
   to lockstep_writer;
 grant execute on function open_gate(text, text[], bigint[], boolean),
   move_cursor(text, bigint, bigint, bigint, bigint, bigint, bigint) to lockstep_gate;
-grant execute on function seal(text), begin_epoch(bigint, boolean, text), solo_off(), set_cursor(text, bigint, bigint, bigint),
+grant execute on function seal(text), begin_epoch(bigint, boolean, text, text), solo_off(), set_cursor(text, bigint, bigint, bigint),
   record_step(bigint, text, text, text), prune(bigint, bigint, bigint) to lockstep_admin;
 
 insert into schema_version values (1);

@@ -25,7 +25,8 @@ absl::StatusOr<std::optional<Position>> ParseAt(const std::string& text) {
 // durable commit proves all of the WAL before it.
 absl::StatusOr<BegunEpoch> BeginProven(Ledger& ledger, Epoch expected, const VerbContext& context) {
   const LedgerArguments& arguments = context.arguments;
-  const auto begun = ledger.BeginEpoch(expected, arguments.solo, arguments.reason);
+  const auto begun =
+      ledger.BeginEpoch({expected, arguments.solo, arguments.cluster_id, arguments.reason});
   if (begun.committed()) return begun.value;
   if (begun.outcome != CommitOutcome::kUnknown) return StatusOfCommit(begun);
   LOCKSTEP_ASSIGN_OR_RETURN(const Ledger::Now now, ledger.ReadNow());

@@ -224,6 +224,7 @@ absl::StatusOr<ExitCode> RunEpochs(const VerbContext& context) {
                        .Add("epoch", epoch.epoch.value())
                        .Add("began", UtcTime(epoch.began_ms))
                        .Add("by", epoch.role)
+                       .Add("cluster_id", epoch.cluster_id)
                        .Add("reason", epoch.reason)
                        .Add("solo", epoch.solo)
                        .AddJson("gap_records", gap)

@@ -29,6 +29,7 @@ struct LedgerArguments {
   std::string group;                              // cursor set, why
   std::string at;                                 // cursor set: POS or `none`; prune: POS
   std::string producer;                           // seal
+  std::string cluster_id;                         // begin-epoch
   std::string reason;                             // begin-epoch
   int64_t expected_epoch = 0;                     // begin-epoch; 0: the current one
   std::chrono::milliseconds look_timeout{5'000};  // why, with --brokers
