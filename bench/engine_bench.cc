@@ -96,7 +96,7 @@ absl::StatusOr<double> Resequence(const Setting& setting) {
   for (const Burst& burst : setting.log_order) {
     const auto writer = static_cast<size_t>(burst.writer);
     for (int64_t i = 0; i < burst.count; ++i) {
-      LogRecord record;
+      FetchedRecord record;
       record.header = {.term = setting.terms[writer],
                        .seq = next_seq[writer],
                        .at = at,

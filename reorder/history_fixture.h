@@ -112,8 +112,8 @@ class History {
   // How many commits the current epoch has.
   size_t commits() const { return commits_.size(); }
 
-  static LogRecord Record(const Stored& stored) {
-    LogRecord record;
+  static FetchedRecord Record(const Stored& stored) {
+    FetchedRecord record;
     record.header = {stored.written->term, stored.written->seq, "7", stored.written->producer};
     record.view.log_offset = stored.offset;
     record.view.at = "7";

@@ -1,4 +1,4 @@
-// A record on its way through the reorderer: as the log shows it (LogRecord) and as it goes out
+// A record on its way through the reorderer: as the log shows it (FetchedRecord) and as it goes out
 // (ReadyRecord).
 //
 // Both are views. Of a record that is next when it arrives, they point into the consumer's message
@@ -45,8 +45,8 @@ struct RecordView {
   }
 };
 
-// One record of a log.
-struct LogRecord {
+// One record as it came out of a log.
+struct FetchedRecord {
   bool foreign = false;  // It carries no record header; `header` says nothing.
   RecordHeader header;
   RecordView view;

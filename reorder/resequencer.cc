@@ -59,7 +59,7 @@ absl::Status Resequencer::AddPage(StreamPage page, std::vector<ReadyRecord>& out
 
 // ---------------------------------------------------------------- frozen epochs
 
-absl::StatusOr<Resequencer::Taken> Resequencer::TakeFrozen(int topic, const LogRecord& record,
+absl::StatusOr<Resequencer::Taken> Resequencer::TakeFrozen(int topic, const FetchedRecord& record,
                                                            std::vector<ReadyRecord>& out) {
   LOCKSTEP_CHECK(phase_ == Phase::kFrozen, "records are offered to the phase that is on");
   if (record.foreign) return TakeForeign(record);
@@ -166,7 +166,7 @@ Offset Resequencer::current_start(Offset log_start) const {
   return std::max(log_start, after->offset + 1);
 }
 
-absl::StatusOr<Resequencer::Taken> Resequencer::TakeCurrent(const LogRecord& record,
+absl::StatusOr<Resequencer::Taken> Resequencer::TakeCurrent(const FetchedRecord& record,
                                                             std::vector<ReadyRecord>& out) {
   LOCKSTEP_CHECK(phase_ == Phase::kCurrent, "records are offered to the phase that is on");
   const Offset offset = record.view.log_offset;
@@ -198,7 +198,7 @@ absl::StatusOr<Resequencer::Taken> Resequencer::TakeCurrent(const LogRecord& rec
 }
 
 // A record that the ledger, as far as it is read, does not name at its offset.
-absl::StatusOr<Resequencer::Taken> Resequencer::JudgeUnledgered(const LogRecord& record) {
+absl::StatusOr<Resequencer::Taken> Resequencer::JudgeUnledgered(const FetchedRecord& record) {
   // Rule off: what the ledger names above goes out over it (C11).
   const bool passes_over = !options_.rules.complete && order_.Peek() != nullptr;
   const Taken unsettled = passes_over ? Taken::kTaken : Taken::kBlocked;
@@ -224,7 +224,7 @@ absl::StatusOr<Resequencer::Taken> Resequencer::JudgeUnledgered(const LogRecord&
   return unsettled;
 }
 
-absl::StatusOr<Resequencer::Taken> Resequencer::TakeForeign(const LogRecord& record) {
+absl::StatusOr<Resequencer::Taken> Resequencer::TakeForeign(const FetchedRecord& record) {
   if (options_.foreign == ForeignPolicy::kPass) return Drop(&ResequencerCounts::foreign_passed);
   return absl::FailedPreconditionError(
       absl::StrCat("stream ", ToString(options_.stream), ": the record at log offset ",
@@ -232,7 +232,8 @@ absl::StatusOr<Resequencer::Taken> Resequencer::TakeForeign(const LogRecord& rec
                    " carries no record header; --foreign=pass steps over what others wrote"));
 }
 
-absl::Status Resequencer::Inconsistent(const LedgerOrder::Next& row, const LogRecord* found) const {
+absl::Status Resequencer::Inconsistent(const LedgerOrder::Next& row,
+                                       const FetchedRecord* found) const {
   std::string holds = "no record";
   if (found != nullptr) {
     holds = found->foreign

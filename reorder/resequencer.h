@@ -107,12 +107,12 @@ class Resequencer {
   Phase phase() const { return phase_; }
 
   // kFrozen. Offers the next record of a topic.
-  absl::StatusOr<Taken> TakeFrozen(int topic, const LogRecord& record,
+  absl::StatusOr<Taken> TakeFrozen(int topic, const FetchedRecord& record,
                                    std::vector<ReadyRecord>& out);
 
   // kCurrent. Offers the next record of the current epoch's log. REQUIRES: offsets ascend from
   // current_start on.
-  absl::StatusOr<Taken> TakeCurrent(const LogRecord& record, std::vector<ReadyRecord>& out);
+  absl::StatusOr<Taken> TakeCurrent(const FetchedRecord& record, std::vector<ReadyRecord>& out);
 
   // Where the current epoch's log is read from, if it begins at `log_start` (LogInfo::start).
   Offset current_start(Offset log_start) const;
@@ -148,9 +148,9 @@ class Resequencer {
   void Emit(const RecordView& view, std::vector<ReadyRecord>& out);
   absl::StatusOr<bool> UnparkNext(std::vector<ReadyRecord>& out);
   absl::Status CheckPassed() const;
-  absl::StatusOr<Taken> TakeForeign(const LogRecord& record);
-  absl::StatusOr<Taken> JudgeUnledgered(const LogRecord& record);
-  absl::Status Inconsistent(const LedgerOrder::Next& row, const LogRecord* found) const;
+  absl::StatusOr<Taken> TakeForeign(const FetchedRecord& record);
+  absl::StatusOr<Taken> JudgeUnledgered(const FetchedRecord& record);
+  absl::Status Inconsistent(const LedgerOrder::Next& row, const FetchedRecord* found) const;
   Taken Drop(int64_t ResequencerCounts::*count) {
     counts_.*count += 1;
     return Taken::kTaken;

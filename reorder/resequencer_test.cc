@@ -229,7 +229,7 @@ class StoryTest : public testing::Test {
         ++next_offset_[static_cast<size_t>(topic)];
         continue;
       }
-      LogRecord record;
+      FetchedRecord record;
       record.view.log_offset = offset;
       record.foreign = word == "x";
       std::string producer;

@@ -228,7 +228,7 @@ absl::StatusOr<bool> StreamReader::WasSent(const StreamName& log, Offset offset)
   LOCKSTEP_RETURN_IF_ERROR(kafka_->Poll(kProbeTimeout, batch));
   for (const KafkaMessage& message : batch.records) {
     if (message.topic() != log.topic || message.offset() < offset) continue;
-    LOCKSTEP_ASSIGN_OR_RETURN(const LogRecord record, Parse(message));
+    LOCKSTEP_ASSIGN_OR_RETURN(const FetchedRecord record, Parse(message));
     if (record.foreign) continue;
     const std::optional<Seq> next = resequencer_->next_seq(record.header.producer);
     return next.has_value() && record.header.seq < *next;
@@ -353,8 +353,8 @@ int StreamReader::TopicIndex(const KafkaMessage& message) const {
   return 0;
 }
 
-absl::StatusOr<LogRecord> StreamReader::Parse(const KafkaMessage& message) const {
-  LogRecord record;
+absl::StatusOr<FetchedRecord> StreamReader::Parse(const KafkaMessage& message) const {
+  FetchedRecord record;
   record.view.log_offset = message.offset();
   record.view.timestamp_ms = message.timestamp_ms();
   record.view.key = message.key();
@@ -382,7 +382,7 @@ absl::StatusOr<LogRecord> StreamReader::Parse(const KafkaMessage& message) const
 absl::StatusOr<bool> StreamReader::Offer(std::vector<ReadyRecord>& out) {
   while (next_ < batch_.records.size() && out.size() < options_.batch_records_max) {
     const KafkaMessage& message = batch_.records[next_];
-    LOCKSTEP_ASSIGN_OR_RETURN(const LogRecord record, Parse(message));
+    LOCKSTEP_ASSIGN_OR_RETURN(const FetchedRecord record, Parse(message));
     const int topic = TopicIndex(message);
     const auto taken = reads_current_ ? resequencer_->TakeCurrent(record, out)
                                       : resequencer_->TakeFrozen(topic, record, out);

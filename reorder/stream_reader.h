@@ -120,7 +120,7 @@ class StreamReader {
   absl::StatusOr<bool> ReadPage(std::vector<ReadyRecord>& out);
   absl::Status Fetch(Clock::time_point deadline);
   absl::StatusOr<bool> Offer(std::vector<ReadyRecord>& out);
-  absl::StatusOr<LogRecord> Parse(const KafkaMessage& message) const;
+  absl::StatusOr<FetchedRecord> Parse(const KafkaMessage& message) const;
   absl::Status CheckRange(Offset from, const LogOffsets& offsets) const;
   absl::Status NoteEnd();
   int TopicIndex(const KafkaMessage& message) const;

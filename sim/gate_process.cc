@@ -15,8 +15,8 @@ std::string Text(const std::optional<Position>& position) {
   return position.has_value() ? ToString(*position) : "nothing";
 }
 
-LogRecord View(const SimRecord& record) {
-  LogRecord view;
+FetchedRecord View(const SimRecord& record) {
+  FetchedRecord view;
   view.header = {record.term, record.seq, record.at, record.producer};
   view.view.log_offset = record.offset;
   view.view.at = record.at;
