@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "absl/strings/str_cat.h"
+
 #include "common/base/status_macros.h"
 #include "common/kafka/kafka_admin.h"
 #include "reorder/topic_names.h"
@@ -11,6 +13,23 @@ namespace lockstep {
 namespace {
 
 constexpr std::chrono::milliseconds kTimeout{10'000};
+
+// A typed partition that no log has would be a stream without records, and its end reached at once.
+absl::Status CheckPartitions(const Discovered& found, const std::vector<TopicInfo>& topics) {
+  int32_t count = 0;
+  for (const TopicInfo& info : topics) {
+    const bool ours =
+        std::find(found.topics.begin(), found.topics.end(), info.name) != found.topics.end();
+    if (ours) count = std::max(count, info.partition_count);
+  }
+  for (const StreamName& stream : found.streams) {
+    if (stream.partition >= count) {
+      return absl::NotFoundError(absl::StrCat("--stream ", ToString(stream), ": the topic has ",
+                                              count, " partition(s), counted from 0"));
+    }
+  }
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -32,7 +51,10 @@ absl::StatusOr<Discovered> Discover(const CommonOptions& options, Ledger& ledger
                             FindTopics(topic, options.mirror_topic, existing, logical));
 
   found.streams = options.streams;
-  if (!found.streams.empty()) return found;
+  if (!found.streams.empty()) {
+    LOCKSTEP_RETURN_IF_ERROR(CheckPartitions(found, topics));
+    return found;
+  }
   for (const StreamInfo& info : known) {
     if (info.name.topic == topic) found.streams.push_back(info.name);
   }

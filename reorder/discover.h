@@ -21,7 +21,8 @@ struct Discovered {
 };
 
 // With --topic the streams are the ledger's, or, if no producer has opened yet, the topic's
-// partitions. UNAVAILABLE: ledger or brokers are away; NOT_FOUND: no such topic.
+// partitions. UNAVAILABLE: ledger or brokers are away; NOT_FOUND: no such topic
+// or partition.
 absl::StatusOr<Discovered> Discover(const CommonOptions& options, Ledger& ledger);
 
 }  // namespace lockstep
