@@ -192,6 +192,18 @@ class Stack:
         """The standby database becomes a primary (an inherited synchronous_standby_names stays as it is)."""
         self.sql("pg_s", "select pg_promote(true, 60)")
 
+    def rejoin(self, part):
+        """The database `part`, lost before, comes back as a new standby of the other one, which waits for it from then on."""
+        other = "pg_s" if part == "pg_p" else "pg_p"
+        data = self.directory / "pg" / part
+        shutil.rmtree(data)
+        conninfo = f"host=127.0.0.1 port={self.port[other]} user=postgres application_name=dr"
+        self._pg_run(PG_BIN / "pg_basebackup", "-R", "-X", "stream", "-c", "fast", "-D", data, "-d", conninfo)
+        self._pg_configure(data, {"port": self.port[part]})
+        self._spawn_postgres(part)
+        self._await_postgres(part)
+        self.sql(other, "alter system set synchronous_standby_names = 'FIRST 1 (dr)'; select pg_reload_conf()")
+
     def toxic(self, proxy, kind, stream="downstream", **attributes):
         """Adds a fault to a proxy (`via_replication`, `via_pg_p`, …): toxic("via_pg_p", "latency", latency=20)."""
         body = {"name": f"{kind}_{stream}", "type": kind, "stream": stream, "attributes": attributes}
