@@ -45,6 +45,7 @@ absl::StatusOr<std::unique_ptr<KafkaLogReader>> KafkaLogReader::Open(
     std::chrono::milliseconds patience) {
   KafkaReaderOptions options;
   options.kafka = config;
+  options.fetch_wait_ms = 10;  // It reads here and there, and never waits for what is to come.
   LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<KafkaReader> reader, KafkaReader::Open(options));
   return std::unique_ptr<KafkaLogReader>(
       new KafkaLogReader(std::move(reader), topic_partition, patience));

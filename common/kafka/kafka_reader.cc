@@ -14,6 +14,20 @@ namespace {
 // For seek and for the calls that wait for librdkafka's own threads, not for a broker.
 constexpr int kLocalTimeoutMs = 10'000;
 
+// Fewer records fetched ahead than this are no sign of a full queue.
+constexpr size_t kFetchedPeakMin = 4'000;
+constexpr int kWakeTimeoutMs = 1;
+
+// Fetching stops when enough is fetched ahead. librdkafka 2.2 and later look again after this time;
+// false if this one is older.
+bool SetFetchBackoff(rd_kafka_conf_t* conf, const KafkaConfig& config) {
+  constexpr char kName[] = "fetch.queue.backoff.ms";
+  for (const KafkaProperty& property : config.properties) {
+    if (property.name == kName) return true;
+  }
+  return rd_kafka_conf_set(conf, kName, "10", nullptr, 0) == RD_KAFKA_CONF_OK;
+}
+
 int Milliseconds(std::chrono::milliseconds timeout) { return static_cast<int>(timeout.count()); }
 
 KafkaPartitionList ListOf(const StreamName& stream) {
@@ -24,12 +38,14 @@ KafkaPartitionList ListOf(const StreamName& stream) {
 
 }  // namespace
 
-KafkaReader::KafkaReader(KafkaHandle handle, const KafkaReaderOptions& options)
+KafkaReader::KafkaReader(KafkaHandle handle, const KafkaReaderOptions& options,
+                         bool fetcher_wakes_itself)
     : handle_(std::move(handle)),
       events_(rd_kafka_queue_get_main(handle_.get())),
       records_(rd_kafka_queue_new(handle_.get())),
       on_statistics_(options.on_statistics),
       batch_records_max_(options.batch_records_max),
+      fetcher_wakes_itself_(fetcher_wakes_itself),
       raw_(options.batch_records_max) {}
 
 KafkaReader::~KafkaReader() {
@@ -41,6 +57,7 @@ KafkaReader::~KafkaReader() {
 absl::StatusOr<std::unique_ptr<KafkaReader>> KafkaReader::Open(const KafkaReaderOptions& options) {
   LOCKSTEP_CHECK(options.batch_records_max > 0, "a batch holds at least one record");
   const std::string kbytes = std::to_string(options.fetch_kbytes_max);
+  const std::string fetch_wait = std::to_string(options.fetch_wait_ms);
   const std::string statistics = std::to_string(options.statistics_interval_ms);
   const std::array<RoleSetting, 8> settings = {{
       {"enable.partition.eof", "true", true},
@@ -50,17 +67,19 @@ absl::StatusOr<std::unique_ptr<KafkaReader>> KafkaReader::Open(const KafkaReader
       {"isolation.level", options.read_committed ? "read_committed" : "read_uncommitted", true},
       {"statistics.interval.ms", statistics.c_str(), false},
       {"queued.max.messages.kbytes", kbytes.c_str(), false},
-      {"fetch.wait.max.ms", "100", false},
+      {"fetch.wait.max.ms", fetch_wait.c_str(), false},
   }};
   LOCKSTEP_ASSIGN_OR_RETURN(KafkaConf conf, BuildKafkaConf(options.kafka, settings));
   rd_kafka_conf_set_events(conf.get(), RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS);
+  const bool fetcher_wakes_itself = SetFetchBackoff(conf.get(), options.kafka);
   std::array<char, 512> error{};
   KafkaHandle handle(rd_kafka_new(RD_KAFKA_CONSUMER, conf.get(), error.data(), error.size()));
   if (handle == nullptr) {
     return absl::InvalidArgumentError(std::string("cannot make a Kafka reader: ") + error.data());
   }
   (void)conf.release();  // The handle owns it now.
-  return std::unique_ptr<KafkaReader>(new KafkaReader(std::move(handle), options));
+  return std::unique_ptr<KafkaReader>(
+      new KafkaReader(std::move(handle), options, fetcher_wakes_itself));
 }
 
 absl::StatusOr<KafkaReader::Started*> KafkaReader::Find(const StreamName& stream) {
@@ -150,11 +169,29 @@ void KafkaReader::Take(rd_kafka_message_t* raw, ReaderBatch& batch) {
   }
 }
 
+// Before 2.2 librdkafka looks only every second whether its queue has room again, unless something
+// else wakes its broker's thread. A reader that is a little slower than its broker would then get
+// one queueful a second; so any question to the broker is asked once a queueful is mostly used up.
+void KafkaReader::WakeFetcher() {
+  if (fetcher_wakes_itself_ || streams_.empty()) return;
+  const size_t fetched = rd_kafka_queue_length(records_.get());
+  if (fetched >= fetched_peak_) {
+    fetched_peak_ = fetched;
+  } else if (fetched_peak_ >= kFetchedPeakMin && fetched < fetched_peak_ / 4) {
+    fetched_peak_ = fetched;
+    for (const auto& [stream, started] : streams_) {
+      // Best effort, and the answer is not waited for.
+      Offsets(stream, std::chrono::milliseconds(kWakeTimeoutMs)).status().IgnoreError();
+    }
+  }
+}
+
 absl::Status KafkaReader::Poll(std::chrono::milliseconds timeout, ReaderBatch& batch) {
   batch.records.clear();
   batch.ends.clear();
   ServeEvents();
   if (!pending_error_.ok()) return std::exchange(pending_error_, absl::OkStatus());
+  WakeFetcher();
 
   // consume_batch_queue waits until the array is full or the time is up; so it gets no time, and
   // only the first message is waited for.

@@ -30,8 +30,11 @@ struct KafkaReaderOptions {
   bool read_committed = false;           // Else records of open and aborted transactions are read.
   size_t batch_records_max = 10'000;     // A Poll returns at most so many.
   int32_t fetch_kbytes_max = 64 * 1024;  // Fetched ahead of Poll, per partition.
-  int32_t statistics_interval_ms = 0;    // 0: none.
-  StatisticsHook on_statistics = {};     // Called within Poll.
+  // How long a broker that has nothing new keeps a fetch; a reader that starts somewhere else waits
+  // for it.
+  int32_t fetch_wait_ms = 100;
+  int32_t statistics_interval_ms = 0;  // 0: none.
+  StatisticsHook on_statistics = {};   // Called within Poll.
 };
 
 // The offsets a log has at one moment: lo ≤ offset < hi. (`hi_offset` is the high watermark, what
@@ -91,11 +94,12 @@ class KafkaReader {
     bool paused = false;
   };
 
-  KafkaReader(KafkaHandle handle, const KafkaReaderOptions& options);
+  KafkaReader(KafkaHandle handle, const KafkaReaderOptions& options, bool fetcher_wakes_itself);
   absl::StatusOr<Started*> Find(const StreamName& stream);
   absl::Status SetPaused(const StreamName& stream, bool paused);
   void Take(rd_kafka_message_t* raw, ReaderBatch& batch);
   void ServeEvents();
+  void WakeFetcher();
 
   // Constant after construction. Order matters: everything else goes before the handle.
   KafkaHandle handle_;
@@ -103,10 +107,12 @@ class KafkaReader {
   KafkaQueue records_;
   StatisticsHook on_statistics_;
   size_t batch_records_max_;
+  bool fetcher_wakes_itself_;
 
   std::map<StreamName, Started> streams_;
   std::vector<rd_kafka_message_t*> raw_;
   absl::Status pending_error_;  // Seen behind records; the next Poll returns it.
+  size_t fetched_peak_ = 0;     // Most records fetched ahead since WakeFetcher last acted.
 };
 
 }  // namespace lockstep
