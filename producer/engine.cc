@@ -198,34 +198,33 @@ absl::Status Producer::Engine::Send() {
   return source_status();
 }
 
-bool Producer::Engine::NextEvent(SourceEvent& event) {
+SourceEvent* Producer::Engine::NextEvent() {
   if (batch_next_ == batch_.size()) {
     batch_ = queue_.Pop(std::chrono::nanoseconds(0));
     batch_next_ = 0;
-    if (batch_.empty()) return false;
+    if (batch_.empty()) return nullptr;
   }
-  event = std::move(batch_[batch_next_++]);
-  return true;
+  return &batch_[batch_next_++];
 }
 
 bool Producer::Engine::TakeEvents() {
   if (pending_) ProducePending();
   if (stop_ || !final_.ok()) return false;
   size_t taken = 0;
-  SourceEvent event;
-  while (taken < kEventsARound && !pending_ && final_.ok() && tenure_->CanTake() &&
-         NextEvent(event)) {
+  while (taken < kEventsARound && !pending_ && final_.ok() && tenure_->CanTake()) {
+    SourceEvent* const event = NextEvent();
+    if (event == nullptr) break;
     ++taken;
     const absl::StatusOr<int32_t> partition =
         options_.partition
             ? *options_.partition
-            : ChoosePartition(event.partition, event.payload.key, event.at, partition_count_);
+            : ChoosePartition(event->partition, event->payload.key, event->at, partition_count_);
     if (!partition.ok()) {
-      final_ = Annotate(partition.status(), "source position " + event.at);
+      final_ = Annotate(partition.status(), "source position " + event->at);
       break;
     }
     const size_t stream = options_.partition ? 0 : static_cast<size_t>(*partition);
-    const std::optional<Tenure::Outgoing> outgoing = tenure_->Next(stream, std::move(event));
+    const std::optional<Tenure::Outgoing> outgoing = tenure_->Next(stream, std::move(*event));
     if (!outgoing) continue;
     pending_ = outgoing->number;
     ProducePending();
@@ -249,6 +248,7 @@ void Producer::Engine::ProducePending() {
   record.partition = partitions_[identity.stream];
   record.key = event.payload.key;
   record.value = event.payload.value;
+  record.value_stays = true;  // In the tenure, which outlives the handle.
   record.headers = headers_;
   record.timestamp_ms = event.payload.timestamp_ms;
   const absl::StatusOr<KafkaProducer::Produced> produced =

@@ -62,7 +62,7 @@ class Producer::Engine {
   // --- sending; each returns true iff it got something done
   absl::Status Send();
   bool TakeEvents();
-  bool NextEvent(SourceEvent& event);
+  SourceEvent* NextEvent();  // Null: none is at hand.
   bool TakeReports(std::chrono::milliseconds timeout);
   bool MoveGroups();
   void ProducePending();

@@ -8,7 +8,7 @@
 namespace lockstep {
 namespace {
 
-constexpr size_t kRingMin = 1024;
+constexpr size_t kSpareBlocksMax = 16;
 
 // Refusals after which the same call may be repeated: nothing happened and that may change.
 bool Repeatable(Refusal refusal) {
@@ -17,7 +17,7 @@ bool Repeatable(Refusal refusal) {
 
 }  // namespace
 
-Tenure::Tenure(TenureOptions options) : options_(std::move(options)), ring_(kRingMin) {
+Tenure::Tenure(TenureOptions options) : options_(std::move(options)) {
   LOCKSTEP_CHECK(options_.in_flight_records_max >= 1, "TenureOptions REQUIRES it");
 }
 
@@ -120,10 +120,10 @@ ResumePoint Tenure::resume_point() const {
 
 bool Tenure::CanTake() const {
   return stage_ == Stage::kSend && next_number_ - first_number_ < options_.in_flight_records_max &&
-         ring_bytes_ < options_.in_flight_bytes_max;
+         event_bytes_ < options_.in_flight_bytes_max;
 }
 
-std::optional<Tenure::Outgoing> Tenure::Next(size_t stream, SourceEvent event) {
+std::optional<Tenure::Outgoing> Tenure::Next(size_t stream, SourceEvent&& event) {
   LOCKSTEP_CHECK(CanTake(), "Next REQUIRES CanTake()");
   LOCKSTEP_CHECK(CompareSourcePositions(event.at, newest_at_) > 0,
                  "a source's positions ascend; without that nothing could be resumed");
@@ -131,11 +131,15 @@ std::optional<Tenure::Outgoing> Tenure::Next(size_t stream, SourceEvent event) {
   Stream& s = streams_[stream];
   if (CompareSourcePositions(event.at, s.last_at) <= 0) return std::nullopt;
 
-  if (next_number_ - first_number_ == ring_.size()) Grow();
+  if (next_number_ / kBlockEvents - first_block_ == blocks_.size()) {
+    if (spare_blocks_.empty()) spare_blocks_.push_back(std::make_unique<Slotted[]>(kBlockEvents));
+    blocks_.push_back(std::move(spare_blocks_.back()));
+    spare_blocks_.pop_back();
+  }
   const Outgoing outgoing{next_number_++, s.opened.term, s.next_seq};
   Slotted& slot = At(outgoing.number);
   slot.event = std::move(event);
-  ring_bytes_ += ContentBytes(slot.event.payload);
+  event_bytes_ += ContentBytes(slot.event.payload);
   slot.stream = static_cast<uint32_t>(stream);
   slot.seq = s.next_seq;
   ++s.next_seq;
@@ -143,22 +147,21 @@ std::optional<Tenure::Outgoing> Tenure::Next(size_t stream, SourceEvent event) {
 }
 
 Tenure::Identity Tenure::identity(uint64_t number) const {
-  const Slotted& slot = ring_[Slot(number)];
+  const Slotted& slot = At(number);
   return {slot.stream, streams_[slot.stream].opened.term, slot.seq};
 }
 
-void Tenure::Grow() {
-  std::vector<Slotted> larger(ring_.size() * 2);
-  for (uint64_t n = first_number_; n < next_number_; ++n) {
-    larger[n & (larger.size() - 1)] = std::move(At(n));
+void Tenure::DropDoneBlocks() {
+  for (; first_block_ < first_number_ / kBlockEvents; ++first_block_) {
+    if (spare_blocks_.size() < kSpareBlocksMax) spare_blocks_.push_back(std::move(blocks_.front()));
+    blocks_.pop_front();
   }
-  ring_ = std::move(larger);
 }
 
 void Tenure::OnDelivered(uint64_t number, Offset offset) {
   LOCKSTEP_CHECK(stage_ == Stage::kSend || stage_ == Stage::kBroken, "only what was sent reports");
   LOCKSTEP_CHECK(number >= first_number_ && number < next_number_,
-                 "an event stays in the ring until its row is durable");
+                 "an event is kept until its row is durable");
   const Slotted& slot = At(number);
   Stream& s = streams_[slot.stream];
   if (s.broken) return;
@@ -180,7 +183,7 @@ void Tenure::OnDelivered(uint64_t number, Offset offset) {
 void Tenure::OnFailed(uint64_t number, const absl::Status& why) {
   LOCKSTEP_CHECK(stage_ == Stage::kSend || stage_ == Stage::kBroken, "only what was sent reports");
   LOCKSTEP_CHECK(number >= first_number_ && number < next_number_,
-                 "an event stays in the ring until its row is durable");
+                 "an event is kept until its row is durable");
   streams_[At(number).stream].broken = true;
   BreakOff(End::kDeliveryFailed, why);
 }
@@ -194,7 +197,7 @@ void Tenure::AllReported() {
   FinishIfDrained();
 }
 
-bool Tenure::Delivered(uint64_t number) {
+bool Tenure::Delivered(uint64_t number) const {
   const Slotted& slot = At(number);
   return slot.seq <= streams_[slot.stream].delivered_seq;
 }
@@ -267,9 +270,10 @@ void Tenure::OnAppended(const Commit<Appended>& answer) {
   while (first_number_ < undelivered_number_ &&
          At(first_number_).seq <= streams_[At(first_number_).stream].ledgered_seq) {
     SourceEvent& done = At(first_number_++).event;
-    ring_bytes_ -= ContentBytes(done.payload);
+    event_bytes_ -= ContentBytes(done.payload);
     done = SourceEvent();
   }
+  DropDoneBlocks();
   FinishIfDrained();
 }
 
@@ -316,7 +320,7 @@ std::vector<SourceEvent> Tenure::TakeUnledgered() {
     if (slot.seq > streams_[slot.stream].ledgered_seq) events.push_back(std::move(slot.event));
   }
   first_number_ = next_number_;
-  ring_bytes_ = 0;
+  event_bytes_ = 0;
   return events;
 }
 

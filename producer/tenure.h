@@ -36,7 +36,9 @@
 #define LOCKSTEP_PRODUCER_TENURE_H_
 
 #include <cstdint>
+#include <deque>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -127,9 +129,9 @@ class Tenure {
   // The next event of the source, bound for `stream`. nullopt: the ledger has it already (a source
   // that was positioned at an older checkpoint repeats some); nothing is to be sent.
   // REQUIRES: CanTake(); positions ascend from call to call.
-  std::optional<Outgoing> Next(size_t stream, SourceEvent event);
-  // An event that is under way. The reference lives until the next call that is not const.
-  const SourceEvent& event(uint64_t number) const { return ring_[Slot(number)].event; }
+  std::optional<Outgoing> Next(size_t stream, SourceEvent&& event);
+  // An event that is under way. It stays where it is until its row is durable or TakeUnledgered.
+  const SourceEvent& event(uint64_t number) const { return At(number).event; }
   struct Identity {
     size_t stream = 0;  // Index in opened().streams.
     Term term;
@@ -161,7 +163,7 @@ class Tenure {
   const std::string& acknowledged() const { return acknowledged_; }
   int64_t ledgered() const { return ledgered_; }  // Records, adopted ones not counted.
   int64_t in_flight() const { return static_cast<int64_t>(next_number_ - first_number_); }
-  size_t in_flight_bytes() const { return ring_bytes_; }
+  size_t in_flight_bytes() const { return event_bytes_; }
   int64_t gathered() const { return gathered_; }  // Delivered, and in no group yet.
   bool idle() const { return in_flight() == 0 && !group_; }
   bool solo() const { return solo_; }
@@ -189,11 +191,19 @@ class Tenure {
     Seq seq;
   };
 
-  size_t Slot(uint64_t number) const { return number & (ring_.size() - 1); }
-  Slotted& At(uint64_t number) { return ring_[Slot(number)]; }
-  bool Delivered(uint64_t number);
+  // Events lie in blocks that never move: Kafka's client reads values where they are.
+  static constexpr uint64_t kBlockEvents = 1024;
+  using Block = std::unique_ptr<Slotted[]>;  // kBlockEvents of them.
+
+  const Slotted& At(uint64_t number) const {
+    return blocks_[number / kBlockEvents - first_block_][number % kBlockEvents];
+  }
+  Slotted& At(uint64_t number) {
+    return blocks_[number / kBlockEvents - first_block_][number % kBlockEvents];
+  }
+  void DropDoneBlocks();
+  bool Delivered(uint64_t number) const;
   bool MakeGroup();
-  void Grow();
   void BreakOff(End end, const absl::Status& why);
   void Finish(End end, const absl::Status& why);
   void FinishIfDrained();
@@ -207,12 +217,14 @@ class Tenure {
   int64_t adopted_ = 0;
   bool solo_ = false;
 
-  // Events from Next to durable, a power-of-two ring of [first_number_, next_number_).
-  std::vector<Slotted> ring_;
+  // Events from Next to durable: [first_number_, next_number_).
+  std::deque<Block> blocks_;
+  std::vector<Block> spare_blocks_;
+  uint64_t first_block_ = 0;  // first_number_ / kBlockEvents
   uint64_t first_number_ = 1;
   uint64_t next_number_ = 1;
   uint64_t undelivered_number_ = 1;  // The first that is not delivered.
-  size_t ring_bytes_ = 0;            // Content of the events in it.
+  size_t event_bytes_ = 0;           // Content of the events in it.
   std::string newest_at_;            // Of the last Next, to assert the source's order.
 
   std::optional<AppendRequest> group_;

@@ -291,7 +291,7 @@ TEST(TenureSend, AFormattedCheckpointTravelsEvenWithOneStream) {
                            }});
   SourceEvent event = Event(11);
   event.resume = {777, 0};
-  tenure.OnDelivered(tenure.Next(0, event)->number, Offset(200));
+  tenure.OnDelivered(tenure.Next(0, SourceEvent(event))->number, Offset(200));
   EXPECT_EQ(TakeText(tenure), "stream40 term5 11-11 {[200,201)} checkpoint 11:777");
 }
 

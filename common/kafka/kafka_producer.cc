@@ -89,7 +89,7 @@ absl::StatusOr<ProducerTopic> KafkaProducer::Topic(const std::string& name) {
 absl::StatusOr<KafkaProducer::Produced> KafkaProducer::Produce(ProducerTopic topic,
                                                                const KafkaRecordView& record,
                                                                uint64_t opaque) {
-  // librdkafka takes pointers to mutable bytes and, with F_COPY, does not touch them.
+  // librdkafka takes pointers to mutable bytes and, without F_FREE, does not touch them.
   const auto bytes = [](const std::optional<std::string_view>& view) {
     return view ? const_cast<char*>(view->data()) : nullptr;  // NOLINT
   };
@@ -117,7 +117,7 @@ absl::StatusOr<KafkaProducer::Produced> KafkaProducer::Produce(ProducerTopic top
   };
   next(RD_KAFKA_VTYPE_RKT).rkt = topic.topic_;
   next(RD_KAFKA_VTYPE_PARTITION).i32 = record.partition;
-  next(RD_KAFKA_VTYPE_MSGFLAGS).i = RD_KAFKA_MSG_F_COPY;
+  next(RD_KAFKA_VTYPE_MSGFLAGS).i = record.value_stays ? 0 : RD_KAFKA_MSG_F_COPY;
   auto& value = next(RD_KAFKA_VTYPE_VALUE).mem;
   value.ptr = pointer(record.value);
   value.size = record.value ? record.value->size() : 0;

@@ -55,6 +55,9 @@ struct KafkaRecordView {
   std::optional<std::string_view> value = {};
   std::span<const KafkaHeaderView> headers = {};
   int64_t timestamp_ms = 0;  // 0: now.
+  // True: the value's bytes stay where they are until the record's report is served, or the
+  // producer is destroyed, and are not copied. Key and headers always are.
+  bool value_stays = false;
 };
 
 enum class Persisted { kYes, kNo, kPossibly };
