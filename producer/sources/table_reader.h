@@ -57,6 +57,9 @@ class TableReader {
   // OK if there is nothing.
   absl::Status CheckOrder();
 
+  // False: the application allots the ids, and nothing orders them by when they were taken.
+  bool ids_from_sequence() const { return !sequences_.empty(); }
+
   // False iff the table's history certainly ends below `key`: no row there, and the sequence (or
   // the transaction counter) has not come that far.
   absl::StatusOr<bool> Reaches(const TableKey& key);

@@ -86,6 +86,15 @@ absl::Status TableSource::Start(const ResumePoint& point) {
   // `seen` first, so that Connect compares the table's end with it.
   LOCKSTEP_ASSIGN_OR_RETURN(position_, ParseTableKey(point.seen, with_xid()));
   LOCKSTEP_RETURN_IF_ERROR(Connect());
+  if (!with_xid() && !reader_->ids_from_sequence()) {
+    Log(LogLevel::kWarn, "ids_without_sequence",
+        {{"table", spec_.schema + "." + spec_.table},
+         {"column", spec_.id},
+         {"hint",
+          "no sequence gives these ids, so a row may come late, and one that does stops the "
+          "producer; "
+          "if several transactions write at a time use &xid=COLUMN"}});
+  }
   LOCKSTEP_ASSIGN_OR_RETURN(position_, ParseTableKey(point.floor, with_xid()));
   through_ = position_;
   return absl::OkStatus();

@@ -27,6 +27,7 @@ using std::chrono::milliseconds;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 
 constexpr char kOutbox[] =
     "create table outbox (id bigserial primary key, key text, value text not null)";
@@ -181,6 +182,21 @@ TEST_F(TableTest, ALongWriterIsNamed) {
   EXPECT_THAT(log, HasSubstr("long_writer"));
   EXPECT_THAT(log, HasSubstr("application=nightly-delete"));
   EXPECT_THAT(log, HasSubstr("idle in transaction"));
+}
+
+TEST_F(TableTest, IdsThatNoSequenceGivesAreWarnedOf) {
+  Sql("create table outbox (id bigint primary key, key text, value text)");
+  auto source = Open();
+  testing::internal::CaptureStderr();
+  ASSERT_EQ(source->Start({}), absl::OkStatus());
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("ids_without_sequence"));
+
+  Sql("drop table outbox");
+  Sql(kOutbox);
+  source = Open();
+  testing::internal::CaptureStderr();
+  ASSERT_EQ(source->Start({}), absl::OkStatus());
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), Not(HasSubstr("ids_without_sequence")));
 }
 
 TEST_F(TableTest, PartitionsAreLockedAndReadToo) {
