@@ -102,6 +102,7 @@ size_t HeaderBytes(const rd_kafka_message_t* message) {
 }  // namespace
 
 absl::StatusOr<double> RawProduce(const RawTarget& target, const RawGenerator& next) {
+  const Stopwatch watch;
   Delivered delivered;
   LOCKSTEP_ASSIGN_OR_RETURN(const Client client, Open(RD_KAFKA_PRODUCER,
                                                       {{"bootstrap.servers", target.brokers},
@@ -116,7 +117,6 @@ absl::StatusOr<double> RawProduce(const RawTarget& target, const RawGenerator& n
                                                       &delivered));
   LOCKSTEP_ASSIGN_OR_RETURN(const Topic topic, OpenTopic(client, target));
 
-  const Stopwatch watch;
   int64_t sent = 0;
   RawRecord record;
   while (next(record)) {

@@ -19,7 +19,8 @@ namespace {
 
 absl::Status MeasureProgram(Site& site, const Report& report, int64_t value_bytes,
                             const std::string& name) {
-  const int64_t records = site.Scale(20'000, 2'000'000, 5'000'000) * 100 / value_bytes / 2 * 2;
+  const int64_t records = value_bytes > 500 ? site.Scale(2'000, 500'000, 1'000'000)
+                                            : site.Scale(20'000, 2'000'000, 5'000'000);
   LOCKSTEP_ASSIGN_OR_RETURN(const TwoLogs logs,
                             FillTwoLogs(site, {.records = records,
                                                .burst_max = site.smoke() ? 500 : 10'000,
