@@ -41,6 +41,7 @@ Persisted PersistedOf(const rd_kafka_message_t* message) {
 KafkaProducer::KafkaProducer(KafkaHandle handle, StatisticsHook hook)
     : handle_(std::move(handle)),
       queue_(rd_kafka_queue_get_main(handle_.get())),
+      wait_(queue_.get()),
       on_statistics_(std::move(hook)),
       messages_(kReportsPerCall) {}
 
@@ -180,12 +181,12 @@ size_t KafkaProducer::Serve(rd_kafka_event_t* event, std::vector<DeliveryReport>
 size_t KafkaProducer::Poll(std::chrono::milliseconds timeout,
                            std::vector<DeliveryReport>& reports) {
   size_t served = 0;
-  int wait = Milliseconds(timeout);
   while (served < kReportsPerPoll) {  // The caller gets its turn, however fast reports come.
-    const KafkaEvent event(rd_kafka_queue_poll(queue_.get(), wait));
+    const KafkaEvent event(
+        wait_.For(timeout, [this] { return rd_kafka_queue_poll(queue_.get(), 0); }));
     if (event == nullptr) break;
     served += Serve(event.get(), reports);
-    wait = 0;
+    timeout = std::chrono::milliseconds(0);
   }
   return served;
 }

@@ -28,6 +28,7 @@
 #include "common/kafka/kafka_config.h"
 #include "common/kafka/kafka_error.h"
 #include "common/kafka/kafka_handles.h"
+#include "common/kafka/kafka_queue_wait.h"
 #include "common/kafka/kafka_statistics.h"
 #include "common/model/ids.h"
 
@@ -128,6 +129,7 @@ class KafkaProducer {
   // Constant after construction. Order matters: topics and queue go before the handle.
   KafkaHandle handle_;
   KafkaQueue queue_;
+  KafkaQueueWait wait_;
   StatisticsHook on_statistics_;
 
   // The polling thread only.

@@ -43,6 +43,7 @@ KafkaReader::KafkaReader(KafkaHandle handle, const KafkaReaderOptions& options,
     : handle_(std::move(handle)),
       events_(rd_kafka_queue_get_main(handle_.get())),
       records_(rd_kafka_queue_new(handle_.get())),
+      wait_(records_.get()),
       on_statistics_(options.on_statistics),
       batch_records_max_(options.batch_records_max),
       fetcher_wakes_itself_(fetcher_wakes_itself),
@@ -195,7 +196,8 @@ absl::Status KafkaReader::Poll(std::chrono::milliseconds timeout, ReaderBatch& b
 
   // consume_batch_queue waits until the array is full or the time is up; so it gets no time, and
   // only the first message is waited for.
-  rd_kafka_message_t* const first = rd_kafka_consume_queue(records_.get(), Milliseconds(timeout));
+  rd_kafka_message_t* const first =
+      wait_.For(timeout, [this] { return rd_kafka_consume_queue(records_.get(), 0); });
   if (first == nullptr) return absl::OkStatus();
   Take(first, batch);
   const ssize_t count =

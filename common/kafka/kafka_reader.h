@@ -20,6 +20,7 @@
 #include "common/kafka/kafka_config.h"
 #include "common/kafka/kafka_handles.h"
 #include "common/kafka/kafka_message.h"
+#include "common/kafka/kafka_queue_wait.h"
 #include "common/kafka/kafka_statistics.h"
 #include "common/model/ids.h"
 
@@ -105,6 +106,7 @@ class KafkaReader {
   KafkaHandle handle_;
   KafkaQueue events_;
   KafkaQueue records_;
+  KafkaQueueWait wait_;  // For records_.
   StatisticsHook on_statistics_;
   size_t batch_records_max_;
   bool fetcher_wakes_itself_;

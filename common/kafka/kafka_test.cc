@@ -1,4 +1,7 @@
 // The handles against librdkafka's mock cluster: what they promise when the broker misbehaves.
+#include <time.h>
+
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <random>
@@ -12,6 +15,14 @@
 #include "common/kafka/kafka_reader.h"
 #include "common/kafka/mock_cluster.h"
 #include "common/model/record_header.h"
+
+// librdkafka asks this for the time of day at which a wait of its own ends.
+static std::atomic<int> calendar_ahead_s{0};
+extern "C" int timespec_get(struct timespec* now, int base) noexcept {
+  clock_gettime(CLOCK_REALTIME, now);
+  now->tv_sec += calendar_ahead_s;
+  return base;
+}
 
 namespace lockstep {
 namespace {
@@ -288,6 +299,25 @@ TEST_F(KafkaTest, AnOffsetThatTheLogLacksIsAnErrorNotAReset) {
   }
   EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("orders/0"));
+}
+
+TEST_F(KafkaTest, APollEndsInTimeThoughTheCalendarIsSetBack) {
+  const auto producer = Producer();
+  const auto reader = Reader();
+  ASSERT_TRUE(reader->Start(kStream, Offset(0)).ok());
+  std::vector<DeliveryReport> reports;
+  ReaderBatch batch;
+  // As if the clock went back by so much once a wait has begun.
+  calendar_ahead_s = 5;
+  for (int i = 0; i < 3; ++i) {
+    auto began = steady_clock::now();
+    EXPECT_EQ(producer->Poll(milliseconds(50), reports), 0u);
+    EXPECT_LT(steady_clock::now() - began, std::chrono::seconds(4));
+    began = steady_clock::now();
+    ASSERT_TRUE(reader->Poll(milliseconds(50), batch).ok());
+    EXPECT_LT(steady_clock::now() - began, std::chrono::seconds(4));
+  }
+  calendar_ahead_s = 0;
 }
 
 TEST_F(KafkaTest, ReaderGoesOnWhenTheBrokerComesBack) {

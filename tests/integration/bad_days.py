@@ -398,21 +398,22 @@ def frozen_producer_comes_back(s):
 
 
 def late_request_of_a_dead_producer(s):
-    """A record of a closed tenure that lands late is void, though it bears the very seq that comes next."""
+    """Records of a closed tenure that land late are void: the one with the seq that comes next, and one that nobody ever takes."""
     s.programs.follow(f"{s.name}-gate", s.gate_argv())
     s.write(500)
     s.produce()
     s.programs.follow(f"{s.name}-second", s.producer_argv())
     s.programs.wait("the second tenure", lambda: s.term() == 2)
-    header = f"lockstep=1/501/501/{s.name}-a"
-    late = ["kcat", "-P", "-b", s.broker, "-t", s.topic, "-p", "0", "-k", "k1", "-H", header]
-    subprocess.run(late, input=b"late", check=True, timeout=60)
-    check("it landed", s.stack.end_offset("p", s.topic) == 501)
+    for seq in (501, 5000):
+        header = f"lockstep=1/{seq}/{seq}/{s.name}-a"
+        late = ["kcat", "-P", "-b", s.broker, "-t", s.topic, "-p", "0", "-k", "k1", "-H", header]
+        subprocess.run(late, input=b"late", check=True, timeout=60)
+    check("they landed", s.stack.end_offset("p", s.topic) == 502)
     s.write(500)
     s.check_everything_once()
     s.programs.stop(f"{s.name}-second")
     gate = s.programs.stop(f"{s.name}-gate")
-    check("the gate has seen and dropped it", gate.summary["void_dropped"] == 1)
+    check("the gate has seen and dropped them", gate.summary["void_dropped"] == 2)
 
 
 # --- the outside and the source ----------------------------------------------------------------------------------------
@@ -481,14 +482,17 @@ def clock_jumps(s):
     clock = s.stack.directory / f"{s.name}.clock"
     clock.write_text("+0\n")
     s.follow_both({"LD_PRELOAD": library[0], "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
-    for offset in ("+0", "-86400", "+1800", "-86400", "+0"):
-        clock.write_text(f"{offset}\n")
-        for _ in range(3):
-            s.write(300)
+    for offset in (0, -86_400, 1800, -86_400, 0):
+        clock.write_text(f"{offset:+d}\n")
+
+        def has_jumped():
+            s.write(50)
             s.check_everything_once()
+            ahead_s = json.loads(s.outside.read_text().splitlines()[-1])["timestamp_ms"] / 1000 - time.time()
+            return abs(ahead_s - offset) < 60
+
+        s.programs.wait(f"a record whose time is {offset} s off", has_jumped, pause=0.2)
     s.stop_both()
-    days = {json.loads(line)["timestamp_ms"] // 86_400_000 for line in s.outside.read_text().splitlines()}
-    check("the clock did jump", len(days) > 1)
 
 
 SHORT = [
