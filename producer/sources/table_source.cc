@@ -235,6 +235,8 @@ absl::Status TableSource::CheckRecent() {
   return absl::OkStatus();
 }
 
+// Runs are asked for in ascending order, and there may be hundreds of small ones a second of the
+// past: rows are read ahead and serve several.
 class TablePayloadSource final : public PayloadSource {
  public:
   TablePayloadSource(const TableSpec& spec, std::string source_db)
@@ -248,30 +250,80 @@ class TablePayloadSource final : public PayloadSource {
     absl::StatusOr<std::vector<SourceEvent>> events = ReadRows(request);
     if (!events.ok()) {
       reader_.reset();
-      return events.status();
+    } else {
+      events =
+          SelectRunEvents(request, *std::move(events), "table " + spec_.schema + "." + spec_.table);
     }
-    return SelectRunEvents(request, *std::move(events),
-                           "table " + spec_.schema + "." + spec_.table);
+    if (!events.ok()) Forget();  // A later look may find more.
+    return events;
   }
 
  private:
+  static constexpr size_t kGreatestLimit = 100'000'000;
+  static constexpr size_t kAheadRowsFirst = 100;
+  static constexpr size_t kAheadRowsMax = 10'000;
+  static constexpr size_t kAheadBytes = size_t{8} << 20;
+
   absl::StatusOr<std::vector<SourceEvent>> ReadRows(const PayloadRequest& request) {
     const bool with_xid = spec_.xid.has_value();
     LOCKSTEP_ASSIGN_OR_RETURN(TableKey after, ParseTableKey(request.run.at_first, with_xid));
     LOCKSTEP_ASSIGN_OR_RETURN(const TableKey last, ParseTableKey(request.run.at_last, with_xid));
-    --after.id;  // Read leaves its lower end out; ids are 1 or greater.
-    std::vector<SourceEvent> events;
-    LOCKSTEP_ASSIGN_OR_RETURN(const size_t count,
-                              reader_->Read(after, last, kGreatestLimit, events));
-    (void)count;
-    return events;
+    --after.id;  // Ids are 1 or greater.
+    if (after < after_ || last > through_) LOCKSTEP_RETURN_IF_ERROR(ReadAhead(after, last));
+    const auto begin = std::upper_bound(keys_.begin(), keys_.end(), after) - keys_.begin();
+    const auto end = std::upper_bound(keys_.begin(), keys_.end(), last) - keys_.begin();
+    return std::vector<SourceEvent>(rows_.begin() + begin, rows_.begin() + end);
   }
 
-  static constexpr size_t kGreatestLimit = 100'000'000;
+  // At least the rows with after < key ≤ last.
+  absl::Status ReadAhead(const TableKey& after, const TableKey& last) {
+    Forget();
+    const TableKey greatest{UINT64_MAX, kGreatestId};
+    LOCKSTEP_RETURN_IF_ERROR(reader_->Read(after, greatest, ahead_rows_, rows_).status());
+    LOCKSTEP_RETURN_IF_ERROR(NoteKeys());
+    const TableKey reached = keys_.empty() ? after : keys_.back();
+    if (rows_.size() == ahead_rows_ && reached < last) {
+      LOCKSTEP_RETURN_IF_ERROR(reader_->Read(reached, last, kGreatestLimit, rows_).status());
+      LOCKSTEP_RETURN_IF_ERROR(NoteKeys());
+    }
+    after_ = after;
+    through_ = std::max(reached, last);
+    size_t bytes = rows_.size();
+    for (const SourceEvent& row : rows_) {
+      for (const auto* content : {&row.payload.key, &row.payload.value}) {
+        if (content->has_value()) bytes += (*content)->size();
+      }
+    }
+    if (!rows_.empty()) {
+      ahead_rows_ = std::clamp<size_t>(kAheadBytes / (bytes / rows_.size()), 1, kAheadRowsMax);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status NoteKeys() {
+    while (keys_.size() < rows_.size()) {
+      LOCKSTEP_ASSIGN_OR_RETURN(keys_.emplace_back(),
+                                ParseTableKey(rows_[keys_.size()].at, spec_.xid.has_value()));
+    }
+    return absl::OkStatus();
+  }
+
+  void Forget() {
+    rows_.clear();
+    keys_.clear();
+    after_ = {UINT64_MAX, kGreatestId};
+    through_ = {};
+  }
 
   const TableSpec spec_;
   const std::string source_db_;
   std::unique_ptr<TableReader> reader_;
+  size_t ahead_rows_ = kAheadRowsFirst;
+  // All rows with after_ < key ≤ through_, and perhaps some behind, with their keys.
+  std::vector<SourceEvent> rows_;
+  std::vector<TableKey> keys_;
+  TableKey after_{UINT64_MAX, kGreatestId};
+  TableKey through_;
 };
 
 }  // namespace

@@ -459,5 +459,38 @@ TEST_F(TableTest, PayloadsOfARunAreReadAgainOnTheStandbyToo) {
   EXPECT_EQ(payloads->Read(request).status().code(), absl::StatusCode::kNotFound);
 }
 
+// Small runs of two streams, a run larger than what is read ahead, and one that was not there yet.
+TEST_F(TableTest, PayloadsReadAheadAreThoseOfEachRun) {
+  Sql("create table outbox (id bigserial primary key, key text, value text)");
+  Sql("insert into outbox (key, value) select 'k' || g % 7, 'v' || g from generate_series(1, 9000) "
+      "g");
+  auto payloads = OpenTablePayloadSource(Spec(), conninfo_).value();
+  const auto read = [&](int64_t first, int64_t last) {
+    PayloadRequest request;
+    request.stream = {StreamId(1), {"orders", 0}, 1};
+    request.producer = "A";
+    request.run.first_seq = Seq(first);
+    request.run.last_seq = Seq(last);
+    request.run.at_first = std::to_string(first);
+    request.run.at_last = std::to_string(last);
+    return payloads->Read(request);
+  };
+  const std::vector<std::pair<int64_t, int64_t>> runs = {
+      {1, 3}, {4, 4}, {990, 1010}, {1011, 6000}, {6001, 6002}, {5, 9}, {8999, 9000}, {1, 9000}};
+  for (const auto& [first, last] : runs) {
+    const auto events = read(first, last);
+    ASSERT_TRUE(events.ok()) << events.status();
+    ASSERT_EQ(static_cast<int64_t>(events->size()), last - first + 1);
+    for (int64_t id = first; id <= last; ++id) {
+      const SourceEvent& event = events->at(static_cast<size_t>(id - first));
+      ASSERT_EQ(event.at, std::to_string(id));
+      ASSERT_EQ(event.payload.value, "v" + std::to_string(id));
+    }
+  }
+  EXPECT_EQ(read(9001, 9002).status().code(), absl::StatusCode::kNotFound);
+  Sql("insert into outbox (key, value) values ('k', 'v9001'), ('k', 'v9002')");
+  EXPECT_EQ(read(9001, 9002).value().back().payload.value, "v9002");
+}
+
 }  // namespace
 }  // namespace lockstep
