@@ -216,9 +216,7 @@ bool Producer::Engine::TakeEvents() {
     if (event == nullptr) break;
     ++taken;
     const absl::StatusOr<int32_t> partition =
-        options_.partition
-            ? *options_.partition
-            : ChoosePartition(event->partition, event->payload.key, event->at, partition_count_);
+        options_.partition ? *options_.partition : ChoosePartition(*event, partition_count_);
     if (!partition.ok()) {
       final_ = Annotate(partition.status(), "source position " + event->at);
       break;

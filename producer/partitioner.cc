@@ -56,4 +56,10 @@ absl::StatusOr<int32_t> ChoosePartition(std::optional<int32_t> explicit_partitio
   return (Murmur2(key ? *key : at) & 0x7fffffff) % count;
 }
 
+absl::StatusOr<int32_t> ChoosePartition(const SourceEvent& event, int32_t count) {
+  return ChoosePartition(event.partition,
+                         event.partition_key ? event.partition_key : event.payload.key, event.at,
+                         count);
+}
+
 }  // namespace lockstep

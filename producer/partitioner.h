@@ -9,6 +9,8 @@
 
 #include "absl/status/statusor.h"
 
+#include "producer/source_event.h"
+
 namespace lockstep {
 
 // Kafka's 32-bit MurmurHash2, bit for bit as Java's org.apache.kafka.common.utils.Utils.murmur2.
@@ -20,6 +22,9 @@ int32_t Murmur2(std::string_view bytes);
 absl::StatusOr<int32_t> ChoosePartition(std::optional<int32_t> explicit_partition,
                                         std::optional<std::string_view> key, std::string_view at,
                                         int32_t count);
+
+// The same for an event: by its partition_key, if it has one.
+absl::StatusOr<int32_t> ChoosePartition(const SourceEvent& event, int32_t count);
 
 }  // namespace lockstep
 

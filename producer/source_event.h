@@ -17,6 +17,9 @@ struct SourceEvent {
   std::string at;  // Source position: decimal numbers joined by ':' (`98231`, `731:98231`).
   Payload payload;
   std::optional<int32_t> partition;  // Explicit, else by key or position (partitioner.h).
+  // What the partition is chosen by instead of the record's key, for a source whose keys say more
+  // than what has to stay in order. Null: the record's key.
+  std::optional<std::string> partition_key = {};
   // Whatever else the source needs to resume behind this event (jsonl: byte offset and line hash).
   // Goes into the checkpoint's text by Source::FormatCheckpoint, nowhere else.
   std::array<uint64_t, 2> resume{};
