@@ -1,0 +1,46 @@
+#include "producer/pika/pb_frame.h"
+
+#include "absl/strings/str_cat.h"
+
+#include "common/base/check.h"
+
+namespace lockstep::pika {
+
+void PbFrameReader::Append(std::string_view bytes) {
+  // What was given out is dropped before the buffer grows, so a byte is moved at most once a frame.
+  if (begin_ > 0) {
+    buffer_.erase(0, begin_);
+    begin_ = 0;
+  }
+  buffer_.append(bytes);
+}
+
+absl::StatusOr<std::optional<std::string_view>> PbFrameReader::Next() {
+  const std::string_view rest = std::string_view(buffer_).substr(begin_);
+  if (rest.size() < kPbFrameHeaderBytes) return std::nullopt;
+  size_t length = 0;
+  for (size_t i = 0; i < kPbFrameHeaderBytes; ++i) {
+    length = length << 8 | static_cast<unsigned char>(rest[i]);
+  }
+  if (length == 0 || length >= frame_bytes_max_) {
+    return absl::DataLossError(absl::StrCat("frame ", frames_ + 1, " at byte ", next_byte_,
+                                            ": length ", length, " is not between 1 and ",
+                                            frame_bytes_max_ - 1));
+  }
+  if (rest.size() - kPbFrameHeaderBytes < length) return std::nullopt;
+  ++frames_;
+  frame_byte_ = next_byte_;
+  next_byte_ += static_cast<int64_t>(kPbFrameHeaderBytes + length);
+  begin_ += kPbFrameHeaderBytes + length;
+  return rest.substr(kPbFrameHeaderBytes, length);
+}
+
+void AppendPbFrame(std::string_view message, std::string& out) {
+  LOCKSTEP_CHECK(!message.empty() && message.size() < kPbFrameBytesMax,
+                 "a peer takes an empty frame for a close and drops one above the limit");
+  const auto length = static_cast<uint32_t>(message.size());
+  for (int shift = 24; shift >= 0; shift -= 8) out.push_back(static_cast<char>(length >> shift));
+  out.append(message);
+}
+
+}  // namespace lockstep::pika

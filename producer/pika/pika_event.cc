@@ -1,0 +1,134 @@
+#include "producer/pika/pika_event.h"
+
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+
+#include "common/base/status_macros.h"
+#include "common/base/utf8.h"
+#include "producer/pika/resp_command.h"
+
+namespace lockstep::pika {
+
+std::string EventKey(std::string_view db, DataType type, std::optional<std::string_view> key) {
+  std::string out(db);
+  if (!key) return out;
+  out.append(":").append(ToString(type)).append(":").append(*key);
+  return out;
+}
+
+PikaEventWriter::PikaEventWriter(PikaSourceDescriptor source, std::string db)
+    : source_(std::move(source)), db_(std::move(db)) {}
+
+void PikaEventWriter::String(Writer& writer, std::string_view text) {
+  writer.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
+}
+
+void PikaEventWriter::Base64(Writer& writer, std::string_view bytes) {
+  absl::Base64Escape({bytes.data(), bytes.size()}, &base64_);
+  String(writer, base64_);
+}
+
+void PikaEventWriter::WriteJson(const BinlogItem& item, const BinlogPosition& end,
+                                const CommandInfo& command, const std::string& op,
+                                std::optional<std::string_view> key) {
+  json_.Clear();
+  Writer writer(json_);
+  writer.StartObject();
+  writer.Key("event_type");
+  String(writer, "binlog");
+  writer.Key("op");
+  String(writer, op);
+  writer.Key("data_type");
+  String(writer, ToString(command.type));
+  writer.Key("db");
+  String(writer, db_);
+  writer.Key("slot");
+  writer.Int(0);
+  writer.Key("key");
+  if (key && IsUtf8(*key)) {
+    String(writer, *key);
+  } else {
+    writer.Null();
+  }
+  if (key && !IsUtf8(*key)) {
+    writer.Key("key_b64");
+    Base64(writer, *key);
+  }
+  writer.Key("args_b64");
+  writer.StartArray();
+  for (const std::string_view arg : args_) Base64(writer, arg);
+  writer.EndArray();
+  writer.Key("raw_resp_b64");
+  Base64(writer, item.content);
+  writer.Key("ts_ms");
+  writer.Int64(int64_t{item.exec_time_s} * 1000);
+  writer.Key("event_id");
+  String(writer, absl::StrCat(item.term_id, ":", end.filenum, ":", end.offset, ":", item.logic_id));
+  writer.Key("source_id");
+  String(writer, source_.source_id);
+  writer.Key("binlog");
+  writer.StartObject();
+  writer.Key("filenum");
+  writer.Uint(end.filenum);
+  writer.Key("offset");
+  writer.Uint64(end.offset);
+  writer.Key("logic_id");
+  writer.Uint64(item.logic_id);
+  writer.Key("server_id");
+  writer.Null();
+  writer.Key("term_id");
+  writer.Uint(item.term_id);
+  writer.EndObject();
+  writer.Key("source");
+  writer.StartObject();
+  writer.Key("host");
+  String(writer, source_.host);
+  writer.Key("port");
+  writer.Int(source_.port);
+  writer.Key("replication_id");
+  if (source_.replication_id.empty()) {
+    writer.Null();
+  } else {
+    String(writer, source_.replication_id);
+  }
+  writer.EndObject();
+  writer.EndObject();
+}
+
+absl::StatusOr<std::optional<SourceEvent>> PikaEventWriter::Write(std::string_view bytes,
+                                                                  const BinlogPosition& end) {
+  const auto bad = [&](const absl::Status& why) {
+    return absl::DataLossError(absl::StrCat("binlog item of ", db_, " that ends at ", ToString(end),
+                                            ": ", std::string(why.message())));
+  };
+  const absl::StatusOr<BinlogItem> item = ParseBinlogItem(bytes);
+  if (!item.ok()) return bad(item.status());
+  if (IsPaddingItem(*item)) return std::nullopt;
+  if (const absl::Status status = ParseRespCommand(item->content, args_); !status.ok()) {
+    return bad(status);
+  }
+  const std::string op = ToLower(args_[0]);
+  const CommandInfo command = FindCommand(op);
+  if (!command.changes_data) return std::nullopt;
+  std::optional<std::string_view> key;
+  if (command.key_index > 0 && command.key_index < args_.size()) key = args_[command.key_index];
+  if (key && IsInternalKey(*key)) return std::nullopt;
+  if (command.type == DataType::kUnknown) ++unknown_commands_;
+  // A name is text everywhere in Pika; bytes that are not would make the event no JSON.
+  if (!IsUtf8(op)) return bad(absl::InvalidArgumentError("the command's name is not text"));
+
+  WriteJson(*item, end, command, op, key);
+  SourceEvent event;
+  event.at = ToString(end);
+  event.payload.key = EventKey(db_, command.type, key);
+  event.payload.value.emplace(json_.GetString(), json_.GetSize());
+  event.payload.timestamp_ms = int64_t{item->exec_time_s} * 1000;
+  // DEL and EXPIRE name no type: by the type they would leave the partition of what they act on.
+  event.partition_key = key ? absl::StrCat(db_, ":", std::string(*key)) : db_;
+  event.resume = {item->logic_id, 0};
+  return event;
+}
+
+}  // namespace lockstep::pika

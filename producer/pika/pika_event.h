@@ -1,0 +1,73 @@
+// PikaEventWriter turns binlog items into events: JSON for people and consumers of any language,
+// with the identity to write idempotently by.
+//
+//   {"event_type":"binlog","op":"set","data_type":"string","db":"db0","slot":0,"key":"k",
+//    "args_b64":["U0VU","aw==","dg=="],"raw_resp_b64":"…","ts_ms":1700000000000,
+//    "event_id":"0:0:69:1","source_id":"10.0.0.1:9221",
+//    "binlog":{"filenum":0,"offset":69,"logic_id":1,"server_id":null,"term_id":0},
+//    "source":{"host":"10.0.0.1","port":9221,"replication_id":"…"}}
+//
+// docs/formats/pika-event.md is the manual, pika-event.schema.json its schema.
+//
+// An event is a function of the item, its end, the database and the source's descriptor: read
+// again, it is the same bytes.
+#ifndef LOCKSTEP_PRODUCER_PIKA_PIKA_EVENT_H_
+#define LOCKSTEP_PRODUCER_PIKA_PIKA_EVENT_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include <rapidjson/stringbuffer.h>
+#include <rapidjson/writer.h>
+
+#include "producer/pika/binlog_item.h"
+#include "producer/pika/command_table.h"
+#include "producer/source_event.h"
+
+namespace lockstep::pika {
+
+struct PikaSourceDescriptor {
+  std::string source_id;  // `host:port` of the SOURCE text.
+  std::string host;
+  int32_t port = 0;
+  std::string replication_id;  // Empty: the master has none (before 3.5.1).
+};
+
+// Not thread-safe. O(bytes), buffers are kept.
+class PikaEventWriter {
+ public:
+  PikaEventWriter(PikaSourceDescriptor source, std::string db);
+
+  // The item as an event whose position is `end`; nullopt for what changes no data (CLEARCACHE, …)
+  // and for Pika's own keys. `bytes` are the item's.
+  // DATA_LOSS: not an item, or no command in it; the message names field and byte.
+  absl::StatusOr<std::optional<SourceEvent>> Write(std::string_view bytes,
+                                                   const BinlogPosition& end);
+
+  int64_t unknown_commands() const { return unknown_commands_; }
+
+ private:
+  using Writer = rapidjson::Writer<rapidjson::StringBuffer>;
+  void WriteJson(const BinlogItem& item, const BinlogPosition& end, const CommandInfo& command,
+                 const std::string& op, std::optional<std::string_view> key);
+  void String(Writer& writer, std::string_view text);
+  void Base64(Writer& writer, std::string_view bytes);
+
+  const PikaSourceDescriptor source_;
+  const std::string db_;
+  std::vector<std::string_view> args_;
+  rapidjson::StringBuffer json_;
+  std::string base64_;
+  int64_t unknown_commands_ = 0;
+};
+
+// The Kafka key: `db:data_type:key`, or `db` where the command has no key.
+std::string EventKey(std::string_view db, DataType type, std::optional<std::string_view> key);
+
+}  // namespace lockstep::pika
+
+#endif  // LOCKSTEP_PRODUCER_PIKA_PIKA_EVENT_H_

@@ -1,0 +1,104 @@
+#include "producer/pika/pika_event.h"
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "producer/partitioner.h"
+#include "producer/pika/event_schema.h"
+#include "producer/pika/resp_command.h"
+
+namespace lockstep::pika {
+namespace {
+
+using testing::HasSubstr;
+
+class PikaEventTest : public testing::Test {
+ protected:
+  static std::string Item(const std::vector<std::string_view>& args) {
+    std::string content;
+    AppendRespCommand(args, content);
+    std::string bytes;
+    AppendBinlogItem({1700000000, 0, 1, {0, 0}, content}, bytes);
+    return bytes;
+  }
+  std::optional<SourceEvent> Event(const std::vector<std::string_view>& args) {
+    auto event = writer_.Write(Item(args), {0, 69});
+    EXPECT_TRUE(event.ok()) << event.status();
+    if (event.ok() && *event) schema_.ExpectValid(*(*event)->payload.value);
+    return event.ok() ? *std::move(event) : std::nullopt;
+  }
+
+  EventSchema schema_;
+  PikaEventWriter writer_{{"10.0.0.1:9221", "10.0.0.1", 9221, "abc"}, "db0"};
+};
+
+TEST_F(PikaEventTest, IsTheManualsExample) {
+  const auto event = Event({"SET", "k", "v"});
+  ASSERT_TRUE(event);
+  EXPECT_EQ(event->at, "0:69");
+  EXPECT_EQ(event->payload.key, "db0:string:k");
+  EXPECT_EQ(event->payload.timestamp_ms, 1700000000000);
+  EXPECT_EQ(
+      event->payload.value,
+      R"({"event_type":"binlog","op":"set","data_type":"string","db":"db0","slot":0,"key":"k",)"
+      R"("args_b64":["U0VU","aw==","dg=="],"raw_resp_b64":"KjMNCiQzDQpTRVQNCiQxDQprDQokMQ0Kdg0K",)"
+      R"("ts_ms":1700000000000,"event_id":"0:0:69:1","source_id":"10.0.0.1:9221",)"
+      R"("binlog":{"filenum":0,"offset":69,"logic_id":1,"server_id":null,"term_id":0},)"
+      R"("source":{"host":"10.0.0.1","port":9221,"replication_id":"abc"}})");
+}
+
+TEST_F(PikaEventTest, ABinaryKeyComesAsBase64) {
+  const auto event = Event({"HSET", "\xff\x01", "f", "v"});
+  ASSERT_TRUE(event);
+  EXPECT_THAT(*event->payload.value, HasSubstr(R"("key":null,"key_b64":"/wE=",)"));
+  EXPECT_EQ(event->payload.key, "db0:hash:\xff\x01");
+}
+
+TEST_F(PikaEventTest, ADeleteStaysBehindWhatItDeletes) {
+  for (int32_t count : {2, 7, 64}) {
+    EXPECT_EQ(*ChoosePartition(*Event({"HSET", "k1", "f", "v"}), count),
+              *ChoosePartition(*Event({"DEL", "k1"}), count));
+  }
+  EXPECT_EQ(Event({"del", "k1"})->payload.key, "db0:key:k1");
+}
+
+TEST_F(PikaEventTest, WithoutAKeyTheDatabaseIsTheKey) {
+  const auto event = Event({"FlushDB"});
+  EXPECT_EQ(event->payload.key, "db0");
+  EXPECT_THAT(*event->payload.value, HasSubstr(R"("op":"flushdb","data_type":"database",)"));
+  EXPECT_THAT(*event->payload.value, HasSubstr(R"("key":null,"args_b64")"));
+}
+
+TEST_F(PikaEventTest, AnUnknownCommandPassesAndIsCounted) {
+  EXPECT_THAT(*Event({"futureset", "k"})->payload.value, HasSubstr(R"("data_type":"unknown")"));
+  EXPECT_EQ(writer_.unknown_commands(), 1);
+}
+
+TEST_F(PikaEventTest, WhatChangesNothingIsNoEvent) {
+  EXPECT_FALSE(Event({"CLEARCACHE"}));
+  EXPECT_FALSE(Event({"sadd", "_internal:slotkey:4migrate:7", "x"}));
+  std::string padding;
+  AppendBinlogItem({0, 0, 0, {0, 0}, "*2\r\n$7\r\npadding\r\n$00004\r\n****\r\n"}, padding);
+  padding[0] = 0;
+  EXPECT_FALSE(writer_.Write(padding, {0, 69})->has_value());
+}
+
+TEST_F(PikaEventTest, AnItemThatIsNoneIsNamedByItsPosition) {
+  const auto event = writer_.Write(Item({"SET", "k", "v"}).substr(0, 40), {3, 69});
+  EXPECT_EQ(std::string(event.status().message()),
+            "binlog item of db0 that ends at 3:69: content_length at byte 30 is 27, but 6 bytes "
+            "follow the header");
+  std::string inline_command;
+  AppendBinlogItem({1, 0, 1, {0, 0}, "SET k v\r\n"}, inline_command);
+  EXPECT_THAT(std::string(writer_.Write(inline_command, {0, 69}).status().message()),
+              HasSubstr("command byte 0: expected '*'"));
+  EXPECT_THAT(std::string(writer_.Write(Item({"\xff"}), {0, 69}).status().message()),
+              HasSubstr("the command's name is not text"));
+}
+
+}  // namespace
+}  // namespace lockstep::pika
