@@ -68,6 +68,10 @@ absl::StatusOr<PayloadSpec> ParsePayloadSpec(std::string_view text) {
                    "log:TOPIC@BROKERS");
   } else {
     LOCKSTEP_ASSIGN_OR_RETURN(SourceSpec source, ParseSourceSpec(rest));
+    if (std::holds_alternative<PikaSpec>(source.kind)) {
+      return absl::UnimplementedError("--payload '" + std::string(text) +
+                                      "': this version does not read payloads from a Pika");
+    }
     spec.kind = std::move(source);
   }
   return spec;

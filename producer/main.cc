@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -14,6 +16,7 @@
 #include "common/base/status_macros.h"
 #include "common/config/program.h"
 #include "common/config/stop_request.h"
+#include "common/log/log.h"
 #include "common/model/record_header.h"
 #include "db-ledger/postgres_ledger.h"
 #include "producer/monitor.h"
@@ -27,6 +30,7 @@ struct Flags {
   std::string name;
   std::string source;
   std::string source_db;
+  std::string source_password_file;
   int32_t partition = -1;
   bool until_end = false;
   std::string bad_lines = "stop";
@@ -43,11 +47,16 @@ void AddFlags(Program& program, Flags& flags) {
   app.add_option("--name", flags.name, "The producer's name; the same at both sites, for ever")
       ->group("Producer");
   app.add_option("--source", flags.source,
-                 "jsonl:FILE, jsonl:- or table:schema.table?id=COLUMN&value=COLUMN[&key=COLUMN]"
-                 "[&xid=COLUMN][&where=CONDITION]; never another one for the same --name")
+                 "jsonl:FILE, jsonl:-, table:schema.table?id=COLUMN&value=COLUMN[&key=COLUMN]"
+                 "[&xid=COLUMN][&where=CONDITION] or pika://HOST:PORT[?db=NAME]; never another one "
+                 "for the same --name")
       ->group("Producer");
   app.add_option("--source-db", flags.source_db,
                  "table: the database to read, libpq syntax [default: --ledger's]")
+      ->group("Producer");
+  app.add_option("--source-password-file", flags.source_password_file,
+                 "pika: a file with the master's requirepass")
+      ->type_name("FILE")
       ->group("Producer");
   app.add_flag("--until-end", flags.until_end,
                "Stop at what is there at the start, instead of following the source")
@@ -135,11 +144,39 @@ ProducerOptions MakeOptions(const CommonOptions& common, const Flags& flags) {
   return options;
 }
 
+// The file's only line.
+absl::StatusOr<std::string> ReadPassword(const std::string& path) {
+  std::ifstream in(path);
+  std::string password;
+  std::string more;
+  if (!in || !std::getline(in, password) || password.empty() || std::getline(in, more)) {
+    return absl::InvalidArgumentError(
+        "--source-password-file " + path +
+        " must be a readable file with the password as its only line");
+  }
+  return password;
+}
+
+// Sources whose events may be lost with the site, unless the ledger keeps them (I6).
+void WarnOfPayloads(const SourceSpec& spec, const Flags& flags) {
+  if (!std::holds_alternative<PikaSpec>(spec.kind) || flags.payload_in_ledger) return;
+  Log(LogLevel::kWarn, "payload_not_kept",
+      {{"source", spec.text},
+       {"hint",
+        "a Pika replica is asynchronous: what the mirror loses with the site can then not "
+        "be re-injected; --payload-in-ledger keeps it"}});
+}
+
 absl::StatusOr<std::unique_ptr<Producer>> Open(const CommonOptions& common, const Flags& flags) {
   LOCKSTEP_ASSIGN_OR_RETURN(const SourceSpec spec, ParseSourceSpec(flags.source));
   SourceOptions source_options;
   source_options.until_end = flags.until_end;
   source_options.bad_lines = flags.bad_lines == "skip" ? BadLines::kSkip : BadLines::kStop;
+  if (!flags.source_password_file.empty()) {
+    LOCKSTEP_ASSIGN_OR_RETURN(source_options.source_password,
+                              ReadPassword(flags.source_password_file));
+  }
+  WarnOfPayloads(spec, flags);
   source_options.source_db = flags.source_db.empty() ? common.ledger : flags.source_db;
   LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<Source> source, OpenSource(spec, source_options));
   PostgresLedgerOptions ledger_options;

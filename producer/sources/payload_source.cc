@@ -18,8 +18,7 @@ absl::StatusOr<std::vector<SourceEvent>> SelectRunEvents(const PayloadRequest& r
   for (size_t i = 0; i < events.size(); ++i) {
     const SourceEvent& event = events[i];
     LOCKSTEP_ASSIGN_OR_RETURN(const int32_t partition,
-                              ChoosePartition(event.partition, event.payload.key, event.at,
-                                              request.stream.partition_count));
+                              ChoosePartition(event, request.stream.partition_count));
     if (partition == request.stream.name.partition) ours.push_back(i);
   }
   if (ours.size() == wanted) {
@@ -41,6 +40,12 @@ absl::StatusOr<std::unique_ptr<PayloadSource>> OpenPayloadSource(
     const SourceSpec& spec, const PayloadSourceOptions& options) {
   if (const auto* jsonl = std::get_if<JsonlSpec>(&spec.kind)) {
     return OpenJsonlPayloadSource(*jsonl);
+  }
+  if (std::holds_alternative<PikaSpec>(spec.kind)) {
+    return absl::UnimplementedError(
+        spec.text +
+        ": this version does not read payloads from a Pika; use `ledger` (the producer ran with "
+        "--payload-in-ledger) or log:TOPIC@BROKERS");
   }
   return OpenTablePayloadSource(std::get<TableSpec>(spec.kind), options.source_db);
 }

@@ -43,7 +43,7 @@ struct PayloadSourceOptions {
   std::string source_db;  // table: libpq conninfo of the database to read (a promoted standby, …).
 };
 
-// INVALID_ARGUMENT for standard input, which can not be read twice.
+// INVALID_ARGUMENT for standard input, which can not be read twice; UNIMPLEMENTED for a Pika.
 absl::StatusOr<std::unique_ptr<PayloadSource>> OpenPayloadSource(
     const SourceSpec& spec, const PayloadSourceOptions& options);
 

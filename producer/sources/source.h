@@ -66,6 +66,9 @@ struct SourceOptions {
   bool until_end = false;                // Stop at what is there at the start, else follow.
   BadLines bad_lines = BadLines::kStop;  // jsonl: a skipped line is a position without a seq.
   std::string source_db = {};            // table: libpq conninfo; secrets come from PGPASSFILE.
+  std::string source_password = {};      // pika: the master's requirepass; empty: none is sent.
+  // pika: so long a master may end below the position before that is refused (a slave that lags).
+  std::chrono::milliseconds pika_behind_max{10'000};
   // table: a transaction that holds up delivery this long is named in the log.
   std::chrono::milliseconds long_writer_after{10'000};
 };

@@ -5,6 +5,7 @@
 #include "absl/strings/match.h"
 
 #include "common/base/status_macros.h"
+#include "common/model/ids.h"
 
 namespace lockstep {
 namespace {
@@ -96,7 +97,68 @@ absl::StatusOr<TableSpec> ParseTable(std::string_view text, std::string_view res
   return spec;
 }
 
+constexpr char kPikaScheme[] = "pika://";
+constexpr char kPikaExample[] = "pika://10.0.0.1:9221?db=db0";
+
+absl::Status SetPikaOption(std::string_view text, PikaSpec& spec, std::string_view option) {
+  const size_t equals = option.find('=');
+  const std::string name(option.substr(0, equals));
+  const std::string value(equals == std::string_view::npos ? "" : option.substr(equals + 1));
+  if (name == "db") {
+    if (value.empty() ||
+        value.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_-.") != std::string::npos) {
+      return Invalid(text, "db= is a database's name as Pika has it: db0, db1, …");
+    }
+    if (!spec.database.empty()) return Invalid(text, "option 'db' is given twice");
+    spec.database = value;
+    return absl::OkStatus();
+  }
+  if (name != "protocol") {
+    return Invalid(text, "unknown option '" + name + "'; known are db, protocol");
+  }
+  if (value == "legacy") {
+    return absl::UnimplementedError("source '" + std::string(text) +
+                                    "': this version reads Pika 3.1 and later, whose protocol is "
+                                    "pb; upgrade the Pika, or use another source");
+  }
+  if (value != "auto" && value != "pb") return Invalid(text, "protocol= is auto or pb");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<PikaSpec> ParsePika(std::string_view text, std::string_view rest) {
+  PikaSpec spec;
+  const size_t question = rest.find('?');
+  const std::string_view address = rest.substr(0, question);
+  const size_t colon = address.rfind(':');
+  const std::string host(address.substr(0, colon));
+  const absl::StatusOr<int64_t> port =
+      ParseDecimal(colon == std::string_view::npos ? "" : address.substr(colon + 1));
+  constexpr int64_t kPortMax = 65'535 - 2'000;  // The replication port is 2000 above it.
+  const bool host_fits = !host.empty() && host.find_first_not_of(
+                                              "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                              "0123456789.-_:[]") == std::string::npos;
+  if (!host_fits || !port.ok() || *port < 1 || *port > kPortMax) {
+    return Invalid(text,
+                   std::string("write pika://HOST:PORT with the port of Pika's clients, e.g. ") +
+                       kPikaExample);
+  }
+  spec.host = host.front() == '[' && host.back() == ']' ? host.substr(1, host.size() - 2) : host;
+  spec.port = static_cast<int32_t>(*port);
+  std::string_view options = question == std::string_view::npos ? "" : rest.substr(question + 1);
+  while (!options.empty()) {
+    const size_t ampersand = options.find('&');
+    LOCKSTEP_RETURN_IF_ERROR(SetPikaOption(text, spec, options.substr(0, ampersand)));
+    options = ampersand == std::string_view::npos ? "" : options.substr(ampersand + 1);
+  }
+  return spec;
+}
+
 }  // namespace
+
+std::string PikaSpec::Address() const {
+  const bool bracket = host.find(':') != std::string::npos;
+  return (bracket ? "[" + host + "]" : host) + ":" + std::to_string(port);
+}
 
 absl::StatusOr<SourceSpec> ParseSourceSpec(std::string_view text) {
   if (absl::StartsWith(std::string(text), "jsonl:")) {
@@ -110,14 +172,19 @@ absl::StatusOr<SourceSpec> ParseSourceSpec(std::string_view text) {
     LOCKSTEP_ASSIGN_OR_RETURN(TableSpec table, ParseTable(text, text.substr(6)));
     return SourceSpec{std::string(text), std::move(table)};
   }
-  for (const char* later : {"pika://", "postgres://", "postgresql://"}) {
+  if (absl::StartsWith(std::string(text), kPikaScheme)) {
+    LOCKSTEP_ASSIGN_OR_RETURN(PikaSpec pika, ParsePika(text, text.substr(sizeof(kPikaScheme) - 1)));
+    return SourceSpec{std::string(text), std::move(pika)};
+  }
+  for (const char* later : {"postgres://", "postgresql://"}) {
     if (absl::StartsWith(std::string(text), later)) {
       return absl::UnimplementedError("source '" + std::string(text) + "': this version does not " +
                                       "read " + later +
                                       " sources; use table: over an outbox table, or jsonl:");
     }
   }
-  return Invalid(text, std::string("write jsonl:FILE, jsonl:- or ") + kTableExample);
+  return Invalid(
+      text, std::string("write jsonl:FILE, jsonl:-, ") + kTableExample + " or " + kPikaExample);
 }
 
 }  // namespace lockstep

@@ -2,6 +2,7 @@
 //
 //   jsonl:FILE   jsonl:-
 //   table:schema.table?id=COLUMN&value=COLUMN[&key=COLUMN][&xid=COLUMN][&where=CONDITION]
+//   pika://HOST:PORT[?db=NAME][&protocol=auto|pb]     PORT is the client port
 //
 // In a table's options `%XX` stands for a byte (`%26` is '&'). Names are as the catalogue has them:
 // case counts, nothing is quoted. Without a schema it is `public`. docs/formats/sources.md.
@@ -34,13 +35,21 @@ struct TableSpec {
   bool operator==(const TableSpec&) const = default;
 };
 
-struct SourceSpec {
-  std::string text;  // As typed.
-  std::variant<JsonlSpec, TableSpec> kind;
+struct PikaSpec {
+  std::string host;
+  int32_t port = 0;      // Of its clients.
+  std::string database;  // Empty: the only one.
+  std::string Address() const;
+  bool operator==(const PikaSpec&) const = default;
 };
 
-// INVALID_ARGUMENT says what is wrong and shows a right one; UNIMPLEMENTED for `pika://` and
-// `postgres://`, which are named in the manual but not read by this version.
+struct SourceSpec {
+  std::string text;  // As typed.
+  std::variant<JsonlSpec, TableSpec, PikaSpec> kind;
+};
+
+// INVALID_ARGUMENT says what is wrong and shows a right one; UNIMPLEMENTED for `postgres://` and
+// for `protocol=legacy`, which this version does not read.
 absl::StatusOr<SourceSpec> ParseSourceSpec(std::string_view text);
 
 }  // namespace lockstep

@@ -52,8 +52,34 @@ TEST(ParseSourceSpec, ErrorsTeach) {
   }
 }
 
+TEST(ParseSourceSpec, ReadsAPika) {
+  const auto spec = [](const char* text) {
+    return std::get<PikaSpec>(ParseSourceSpec(text)->kind);
+  };
+  EXPECT_EQ(spec("pika://10.0.0.1:9221"), (PikaSpec{"10.0.0.1", 9221, ""}));
+  EXPECT_EQ(spec("pika://p.example:9221?protocol=pb&db=db1"), (PikaSpec{"p.example", 9221, "db1"}));
+  EXPECT_EQ(spec("pika://[::1]:1?protocol=auto").Address(), "[::1]:1");
+  const struct {
+    const char* text;
+    const char* says;
+  } rows[] = {
+      {"pika://", "write pika://HOST:PORT"},
+      {"pika://h", "write pika://HOST:PORT"},
+      {"pika://h:63536", "write pika://HOST:PORT"},
+      {"pika://:pw@h:1", "write pika://HOST:PORT"},
+      {"pika://h:1?db=", "a database's name"},
+      {"pika://h:1?db=db0&db=db1", "given twice"},
+      {"pika://h:1?protocol=x", "auto or pb"},
+      {"pika://h:1?password=x", "unknown option 'password'"},
+  };
+  for (const auto& row : rows) {
+    EXPECT_THAT(std::string(ParseSourceSpec(row.text).status().message()), HasSubstr(row.says))
+        << row.text;
+  }
+}
+
 TEST(ParseSourceSpec, SaysSoOfSourcesThatThisVersionDoesNotRead) {
-  for (const char* text : {"pika://127.0.0.1:9221", "postgres://db/shop"}) {
+  for (const char* text : {"pika://127.0.0.1:9221?protocol=legacy", "postgres://db/shop"}) {
     EXPECT_EQ(ParseSourceSpec(text).status().code(), absl::StatusCode::kUnimplemented) << text;
   }
 }

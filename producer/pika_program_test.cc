@@ -1,0 +1,86 @@
+// The shipped program with a Pika as its source: killed at any moment while the master's
+// connections break too, nothing is lost and nothing comes twice.
+#include "absl/strings/numbers.h"
+#include <rapidjson/document.h>
+
+#include "producer/program_world_test.h"
+#include "tests/support/pika_master.h"
+
+namespace lockstep {
+namespace {
+
+class PikaProgramTest : public ProgramTest {
+ protected:
+  std::string Source() const { return absl::StrCat("pika://127.0.0.1:", master_.port()); }
+  void Append(int first, int last) {
+    for (int i = first; i <= last; ++i) {
+      master_.Append("db0",
+                     {i % 3 == 0 ? "HSET" : "SET", absl::StrCat("key-", i), "field", "value"});
+    }
+  }
+  // I1, I2 and the digests; and every key once.
+  void ExpectEachKeyOnce(int count) {
+    std::map<std::string, int> keys;
+    for (const auto& [value, times] : CheckedValues()) {
+      rapidjson::Document json;
+      json.Parse(value.c_str());
+      ASSERT_FALSE(json.HasParseError()) << value;
+      keys[json["key"].GetString()] += times;
+    }
+    EXPECT_EQ(keys.size(), static_cast<size_t>(count));
+    for (int i = 1; i <= count; ++i) ASSERT_EQ(keys[absl::StrCat("key-", i)], 1) << i;
+  }
+
+  pika::PikaMaster master_{{.window_items = 2000, .binlog_file_bytes = 200'000}};
+};
+
+TEST_F(PikaProgramTest, ReadsABinlogToItsEndAndGoesOnBehindIt) {
+  Append(1, 1000);
+  auto process = Start(Source(), {"--until-end"});
+  EXPECT_EQ(process->Wait(), 0) << process->Err();
+  EXPECT_THAT(process->Out(), HasSubstr("{\"records\":1000,\"adopted\":0,"));
+  EXPECT_THAT(process->Err(), HasSubstr("payload_not_kept"));
+  Append(1001, 1010);
+  auto again = Start(Source(), {"--until-end", "--payload-in-ledger"});
+  EXPECT_EQ(again->Wait(), 0) << again->Err();
+  EXPECT_THAT(again->Out(), HasSubstr("{\"records\":10,"));
+  ExpectEachKeyOnce(1010);
+}
+
+TEST_F(PikaProgramTest, KilledAtAnyMomentAnEntryComesOnce) {
+  const unsigned seed = 3;
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  constexpr int kEntries = 10'000;  // The mock cluster keeps 5 MB a partition.
+  std::thread writer([&] {
+    for (int i = 0; i < kEntries; i += 100) {
+      Append(i + 1, i + 100);
+      std::this_thread::sleep_for(milliseconds(40));  // So that the kills fall into the stream.
+    }
+  });
+  const int kills = std::getenv("LOCKSTEP_SOAK") != nullptr ? 300 : 12;  // NOLINT
+  for (int i = 0; i < kills; ++i) {
+    master_.CutAfter(random() % 3 == 0 ? 5'000 + random() % 2'000'000 : 0);
+    auto process = Start(Source());
+    EXPECT_FALSE(process->EndsWithin(milliseconds(50 + random() % 900))) << process->Err();
+    process->Kill();
+  }
+  writer.join();
+  master_.CutAfter(0);
+  auto process = Start(Source(), {"--until-end"});
+  EXPECT_EQ(process->Wait(), 0) << process->Err();
+  ExpectEachKeyOnce(kEntries);
+  EXPECT_THAT(master_.Complaints(), testing::IsEmpty());
+}
+
+TEST_F(PikaProgramTest, APurgedPositionIsRefusedWithTheRemedy) {
+  Append(1, 10'000);
+  master_.Purge("db0", 2);
+  auto process = Start(Source(), {"--until-end"});
+  EXPECT_EQ(process->Wait(), 3) << process->Err();
+  EXPECT_THAT(process->Err(), HasSubstr("has purged its binlog of db0 at 0:0"));
+  EXPECT_THAT(process->Err(), HasSubstr("expire-logs-nums"));
+}
+
+}  // namespace
+}  // namespace lockstep

@@ -1,0 +1,284 @@
+// The Pika source against a master on loopback that keeps a master's rules, and breaks them on
+// command.
+#include "producer/sources/pika_source.h"
+
+#include <chrono>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidjson/document.h>
+
+#include "tests/support/pika_master.h"
+
+namespace lockstep {
+namespace {
+
+using pika::BinlogPosition;
+using pika::PikaMaster;
+using pika::PikaMasterOptions;
+using std::chrono::milliseconds;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+constexpr milliseconds kPatience{20'000};
+
+class PikaSourceTest : public testing::Test {
+ protected:
+  void StartMaster(PikaMasterOptions options = {}) {
+    source_.reset();
+    master_ = std::make_unique<PikaMaster>(std::move(options));
+  }
+  // SET key-N for each N.
+  void Append(int first, int last, const std::string& value = "v") {
+    for (int i = first; i <= last; ++i) {
+      master_->Append("db0", {"SET", absl::StrCat("key-", i), value});
+    }
+  }
+  // Opens and starts a source, as the producer does: again while it is unavailable.
+  absl::Status Start(const ResumePoint& point = {}, SourceOptions options = {},
+                     const std::string& database = "") {
+    source_ = OpenPikaSource({"127.0.0.1", master_->port(), database}, options).value();
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    absl::Status status = source_->Start(point);
+    while (absl::IsUnavailable(status) && std::chrono::steady_clock::now() < deadline) {
+      status = source_->Start(point);
+    }
+    return status;
+  }
+  static std::string KeyOf(const SourceEvent& event) {
+    rapidjson::Document json;
+    json.Parse(event.payload.value->c_str());
+    return json["key"].GetString();
+  }
+  // Polls until `count` events are there, or anything but UNAVAILABLE comes.
+  absl::Status PollUntil(size_t count, std::vector<SourceEvent>& events) {
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    while (events.size() < count && !source_->ended()) {
+      if (std::chrono::steady_clock::now() > deadline) {
+        return absl::DeadlineExceededError(absl::StrCat("only ", events.size(), " events"));
+      }
+      const absl::Status status = source_->Poll(1000, milliseconds(20), events);
+      if (!status.ok() && !absl::IsUnavailable(status)) return status;
+    }
+    return absl::OkStatus();
+  }
+  static void ExpectKeys(const std::vector<SourceEvent>& events, int first, int last) {
+    ASSERT_EQ(events.size(), static_cast<size_t>(last - first + 1));
+    for (int i = first; i <= last; ++i) {
+      ASSERT_EQ(KeyOf(events[static_cast<size_t>(i - first)]), absl::StrCat("key-", i));
+    }
+  }
+  void AwaitAcknowledged(BinlogPosition end) {
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    while (master_->Acknowledged("db0") != end && std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::sleep_for(milliseconds(5));
+    }
+    EXPECT_EQ(ToString(master_->Acknowledged("db0")), ToString(end));
+  }
+
+  std::unique_ptr<PikaMaster> master_;
+  std::unique_ptr<Source> source_;
+};
+
+TEST_F(PikaSourceTest, StreamsWhatIsThereAndWhatComes) {
+  StartMaster({.window_items = 300, .binlog_file_bytes = 20'000});
+  Append(1, 1000);
+  ASSERT_TRUE(Start().ok());
+  std::vector<SourceEvent> events;
+  ASSERT_TRUE(PollUntil(1000, events).ok());
+  Append(1001, 1500);
+  ASSERT_TRUE(PollUntil(1500, events).ok());
+  ExpectKeys(events, 1, 1500);
+  AwaitAcknowledged(master_->End("db0"));
+  EXPECT_GT(master_->End("db0").filenum, 3U);
+  EXPECT_THAT(master_->Complaints(), IsEmpty());
+}
+
+TEST_F(PikaSourceTest, GoesOnBehindTheLedgersPosition) {
+  StartMaster();
+  Append(1, 100);
+  SourceOptions until_end;
+  until_end.until_end = true;
+  ASSERT_TRUE(Start({}, until_end).ok());
+  std::vector<SourceEvent> first;
+  ASSERT_TRUE(PollUntil(1000, first).ok());
+  EXPECT_TRUE(source_->ended());
+  ExpectKeys(first, 1, 100);
+  const std::string checkpoint = source_->FormatCheckpoint()(first[59]);
+  ASSERT_TRUE(Start({checkpoint, "", first[59].at}, until_end).ok());
+  std::vector<SourceEvent> second;
+  ASSERT_TRUE(PollUntil(1000, second).ok());
+  ExpectKeys(second, 61, 100);
+  EXPECT_EQ(second[0].payload.value, first[60].payload.value);  // Read again, the same bytes.
+  // One stream: its head is ahead of the checkpoint.
+  ASSERT_TRUE(Start({checkpoint, first[79].at, first[79].at}, until_end).ok());
+  std::vector<SourceEvent> third;
+  ASSERT_TRUE(PollUntil(1000, third).ok());
+  ExpectKeys(third, 81, 100);
+}
+
+TEST_F(PikaSourceTest, AConnectionThatBreaksAnywhereLosesAndRepeatsNothing) {
+  std::mt19937 random(7);
+  StartMaster({.window_items = 500, .frame_items_max = 10, .binlog_file_bytes = 50'000});
+  Append(1, 3000);
+  ASSERT_TRUE(Start().ok());
+  std::vector<SourceEvent> events;
+  for (int round = 0; round < 25; ++round) {
+    master_->CutAfter(1'500 + random() % 8'000);
+    master_->Disconnect();
+    ASSERT_TRUE(PollUntil(std::min<size_t>(events.size() + 20, 3000), events).ok());
+  }
+  master_->CutAfter(0);
+  ASSERT_TRUE(PollUntil(3000, events).ok());
+  ExpectKeys(events, 1, 3000);
+  EXPECT_GT(master_->connections(), 20);
+  EXPECT_THAT(master_->Complaints(), IsEmpty());
+}
+
+TEST_F(PikaSourceTest, AnEntryThatTheMasterDropsIsFetchedAgain) {
+  StartMaster();
+  ASSERT_TRUE(Start().ok());
+  master_->SkipOne();
+  Append(1, 50);
+  std::vector<SourceEvent> events;
+  ASSERT_TRUE(PollUntil(50, events).ok());
+  ExpectKeys(events, 1, 50);
+  EXPECT_EQ(master_->connections(), 2);
+}
+
+TEST_F(PikaSourceTest, AHoleThatStaysStopsTheSource) {
+  StartMaster();
+  Append(1, 10);
+  ASSERT_TRUE(Start().ok());
+  std::vector<SourceEvent> events;
+  ASSERT_TRUE(PollUntil(10, events).ok());
+  for (int i = 0; i < 2; ++i) {
+    master_->SkipOne();
+    Append(11 + i, 11 + i);
+  }
+  master_->SkipOne();
+  Append(13, 20);
+  absl::Status status;
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  for (int skips = 0; std::chrono::steady_clock::now() < deadline; ++skips) {
+    status = source_->Poll(1000, milliseconds(20), events);
+    if (!status.ok() && !absl::IsUnavailable(status)) break;
+    if (absl::IsUnavailable(status)) master_->SkipOne();
+  }
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("binlog hole"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("(seen twice)"));
+  ExpectKeys(events, 1, 10);
+}
+
+TEST_F(PikaSourceTest, ASlowReaderIsNotForgottenAndTakesNoMoreThanTheWindow) {
+  StartMaster({.window_items = 100, .forget_after = milliseconds(5'500)});
+  Append(1, 1000);
+  ASSERT_TRUE(Start().ok());
+  std::this_thread::sleep_for(milliseconds(7'000));  // Kafka is away.
+  EXPECT_EQ(master_->Acknowledged("db0"), BinlogPosition());
+  std::vector<SourceEvent> events;
+  ASSERT_TRUE(PollUntil(1000, events).ok());
+  ExpectKeys(events, 1, 1000);
+  EXPECT_THAT(master_->Complaints(), IsEmpty());
+  EXPECT_EQ(master_->connections(), 1);
+}
+
+TEST_F(PikaSourceTest, LargeValuesPassWhole) {
+  StartMaster();
+  const std::string value(3'000'000, '\xfe');
+  Append(1, 5, value);
+  ASSERT_TRUE(Start().ok());
+  std::vector<SourceEvent> events;
+  ASSERT_TRUE(PollUntil(5, events).ok());
+  ExpectKeys(events, 1, 5);
+  EXPECT_GT(events[3].payload.value->size(), 8'000'000U);
+}
+
+TEST_F(PikaSourceTest, WhatChangesNothingIsAPositionWithoutAnEvent) {
+  StartMaster();
+  Append(1, 1);
+  for (int i = 0; i < 20; ++i) master_->Append("db0", {"clearcache"});
+  SourceOptions until_end;
+  until_end.until_end = true;
+  ASSERT_TRUE(Start({}, until_end).ok());
+  std::vector<SourceEvent> events;
+  ASSERT_TRUE(PollUntil(2, events).ok());
+  ExpectKeys(events, 1, 1);
+  EXPECT_TRUE(source_->ended());
+}
+
+TEST_F(PikaSourceTest, WhatAPersonMustSettleIsRefused) {
+  PikaMasterOptions options{.password = "secret", .binlog_file_bytes = 1000};
+  options.databases = {"db0", "db1"};
+  StartMaster(options);
+  Append(1, 100);
+  const auto refused = [&](absl::StatusCode code, const char* says, const ResumePoint& point,
+                           const char* password, const char* database) {
+    SourceOptions source;
+    source.source_password = password;
+    const absl::Status status = Start(point, source, database);
+    EXPECT_EQ(status.code(), code) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(says));
+    EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat(":", master_->port(), ": ")));
+  };
+  using absl::StatusCode;
+  refused(StatusCode::kPermissionDenied, "refuses the password", {}, "wrong", "db0");
+  refused(StatusCode::kInvalidArgument, "the databases db0, db1", {}, "secret", "");
+  refused(StatusCode::kNotFound, "no database 'db3'", {}, "secret", "db3");
+  refused(StatusCode::kFailedPrecondition, "begins there", {{}, "0:71", "0:71"}, "secret", "db0");
+  refused(StatusCode::kFailedPrecondition, "another replication group", {"0:0:0:99", "", ""},
+          "secret", "db0");
+  refused(StatusCode::kFailedPrecondition, "source behind ledger", {"0:0:0:0", "", "9:1"}, "secret",
+          "db0");
+  master_->Purge("db0", 1);
+  refused(StatusCode::kFailedPrecondition, "has purged its binlog of db0 at 0:0", {}, "secret",
+          "db0");
+  const absl::Status checkpoint = Start({"17:3:9", "", ""});
+  EXPECT_THAT(std::string(checkpoint.message()), HasSubstr("is not FILENUM:OFFSET:LOGIC_ID:HASH"));
+}
+
+TEST_F(PikaSourceTest, AMasterThatLostItsTailIsWaitedForAndThenRefused) {
+  StartMaster();
+  Append(1, 10);
+  SourceOptions options;
+  options.pika_behind_max = milliseconds(1'000);
+  ASSERT_TRUE(Start({}, options).ok());
+  std::vector<SourceEvent> events;
+  ASSERT_TRUE(PollUntil(10, events).ok());
+  master_->Truncate("db0", {0, 400});
+  master_->Disconnect();
+  absl::Status status;
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  do {
+    status = source_->Poll(1000, milliseconds(20), events);
+  } while ((status.ok() || absl::IsUnavailable(status)) &&
+           std::chrono::steady_clock::now() < deadline);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("source behind ledger"));
+}
+
+TEST_F(PikaSourceTest, AMasterThatIsAwayIsNamed) {
+  StartMaster();
+  const int32_t port = master_->port();
+  master_.reset();
+  source_ = OpenPikaSource({"127.0.0.1", port, ""}, {}).value();
+  absl::Status status;
+  for (int i = 0; i < 10 && !absl::StrContains(status.ToString(), "cannot connect"); ++i) {
+    status = source_->Start({});
+  }
+  EXPECT_TRUE(absl::IsUnavailable(status));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr(absl::StrCat("cannot connect to the replication port ", port + 2000)));
+}
+
+}  // namespace
+}  // namespace lockstep

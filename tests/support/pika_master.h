@@ -1,0 +1,107 @@
+// PikaMaster stands in for a Pika 3.5 master on loopback: its replication port, and binlogs in
+// memory that tests append to. It keeps a master's rules and so sees a slave that breaks them: a
+// position must be a boundary, acknowledgements must name what was sent and come once, a slave is
+// forgotten after silence. It also misbehaves on command.
+//
+// One thread of its own; every call is thread-safe. Ends with this object.
+#ifndef LOCKSTEP_TESTS_SUPPORT_PIKA_MASTER_H_
+#define LOCKSTEP_TESTS_SUPPORT_PIKA_MASTER_H_
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "common/base/mutex.h"
+#include "producer/pika/binlog_item.h"
+
+#include <asio/io_context.hpp>
+#include <asio/ip/tcp.hpp>
+
+namespace lockstep::pika {
+
+struct PikaMasterOptions {
+  std::vector<std::string> databases = {"db0"};
+  std::string password = {};
+  std::string replication_id = "0123456789abcdef";
+  size_t window_items = 9000;
+  size_t frame_items_max = 100;
+  uint64_t binlog_file_bytes = 1 << 20;
+  std::chrono::milliseconds keep_alive_every{2'000};
+  std::chrono::milliseconds forget_after{20'000};
+};
+
+class PikaMaster {
+ public:
+  explicit PikaMaster(PikaMasterOptions options = {});
+  ~PikaMaster();
+
+  // The client port to name in a SOURCE. (Nothing listens there; the replication port does.)
+  int32_t port() const { return port_; }
+
+  // Logs a command.
+  void Append(const std::string& database, const std::vector<std::string_view>& args);
+  // Where the database's binlog ends.
+  BinlogPosition End(const std::string& database);
+
+  // From now on the files below `filenum` are gone.
+  void Purge(const std::string& database, uint32_t filenum);
+  // Closes every connection, in the middle of a frame if one is under way.
+  void Disconnect();
+  // Closes each connection after so many more bytes were sent on it; 0: no more of that.
+  void CutAfter(size_t bytes);
+  // Accepts, reads, and says nothing.
+  void SetSilent(bool silent);
+  // Another master at the same address, without what lies behind `end`.
+  void Truncate(const std::string& database, BinlogPosition end);
+  // Leaves one entry out of what it sends next.
+  void SkipOne();
+
+  // What slaves did wrong, and what happened.
+  std::vector<std::string> Complaints();
+  int connections();
+  BinlogPosition Acknowledged(const std::string& database);
+
+ private:
+  class Connection;
+  struct Entry {
+    BinlogPosition end;
+    std::string bytes;
+  };
+  struct Log {
+    std::vector<Entry> entries;
+    BinlogPosition end;
+    BinlogPosition acknowledged;
+    uint64_t logic_id = 0;
+    uint32_t first_file = 0;
+    int32_t next_session = 0;
+  };
+
+  void Accept();
+  void Complain(const std::string& what) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const PikaMasterOptions options_;
+  asio::io_context io_;
+  asio::ip::tcp::acceptor acceptor_{io_};
+  int32_t port_ = 0;
+  std::set<std::shared_ptr<Connection>> connections_;  // Its thread only.
+
+  Mutex mu_;
+  std::map<std::string, Log> logs_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::string> complaints_ ABSL_GUARDED_BY(mu_);
+  int accepted_ ABSL_GUARDED_BY(mu_) = 0;
+  size_t cut_after_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  bool silent_ ABSL_GUARDED_BY(mu_) = false;
+  bool skip_one_ ABSL_GUARDED_BY(mu_) = false;
+
+  std::thread thread_;
+};
+
+}  // namespace lockstep::pika
+
+#endif  // LOCKSTEP_TESTS_SUPPORT_PIKA_MASTER_H_
