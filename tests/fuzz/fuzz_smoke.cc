@@ -25,6 +25,14 @@ constexpr char kBinaryRecord[] =
     R"("value_b64":"/wA=","timestamp_ms":0,"headers":[["h","1"],["h",null]],"headers_b64":{"b":"/g=="},)"
     R"("log_offset":9,"replayed":true,"in_doubt":true})";
 
+// `SET k v`, the first entry of a log, and the frame that a master sends it in, up to the entry.
+constexpr char kPikaItem[] =
+    "\x01\x00\x00\xf1\x53\x65\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+    "\x00\x00\x00\x00\x00\x00\x00\x00\x1b\x00\x00\x00*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n";
+constexpr char kPikaEntry[] =
+    "\x00\x00\x00\x5a\x08\x04\x10\x01\x3a\x54\x0a\x07\x0a\x03"
+    "db0\x10\x00\x12\x08\x08\x00\x10\x45\x18\x00\x20\x01\x1a\x3d";
+
 const std::vector<Target>& Targets() {
   static const auto& targets = *new std::vector<Target>{
       {"record_header", lockstep::FuzzRecordHeader, {"4/2301/98231/A", "1/1//a/b/c"}},
@@ -37,7 +45,13 @@ const std::vector<Target>& Targets() {
       {"config_file",
        lockstep::FuzzConfigFile,
        {"[common]\nbrokers = \"a:1,b:2\" # x\n[kafka]\nsasl.password = 'p\\'\n",
-        "[a.b]\nx = [1, true,\n \"\\\"\\\\\\n\"]\n"}}};
+        "[a.b]\nx = [1, true,\n \"\\\"\\\\\\n\"]\n"}},
+      {"pika_frames", lockstep::FuzzPikaFrames, {std::string("\0\0\0\2ab\0\0\0\1c", 11)}},
+      {"pika_item", lockstep::FuzzPikaItem, {std::string(kPikaItem, sizeof(kPikaItem) - 1)}},
+      {"pika_session",
+       lockstep::FuzzPikaSession,
+       {std::string(kPikaEntry, sizeof(kPikaEntry) - 1) +
+        std::string(kPikaItem, sizeof(kPikaItem) - 1) + "\x20\x07"}}};
   return targets;
 }
 

@@ -19,6 +19,12 @@ void FuzzSourceLine(std::string_view bytes);
 void FuzzOffsetRanges(std::string_view bytes);
 // No configuration file breaks the reader; what it reads can be quoted and read again.
 void FuzzConfigFile(std::string_view bytes);
+// A stream of frames gives the same messages however it is cut, or the same error.
+void FuzzPikaFrames(std::string_view bytes);
+// What parses as a binlog item is written again as itself; what it holds as a command, too.
+void FuzzPikaItem(std::string_view bytes);
+// A master may say anything to a session: it fails with a reason, or its items are without a hole.
+void FuzzPikaSession(std::string_view bytes);
 
 }  // namespace lockstep
 
