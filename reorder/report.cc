@@ -125,7 +125,7 @@ Summary MakePlanSummary(const std::vector<StreamName>& streams,
 }
 
 void PrintInDoubt(const StreamName& stream, const StreamResult& result) {
-  for (const InDoubtRecord& record : result.in_doubt_records) {
+  for (const DoubtfulRecord& record : result.in_doubt_records) {
     Log(LogLevel::kWarn, "in_doubt",
         {{"stream", stream},
          {"position", record.position},

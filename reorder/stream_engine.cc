@@ -156,7 +156,7 @@ absl::Status StreamEngine::ListInDoubt() {
       if (record.position > intent) return absl::OkStatus();
       ++result_.in_doubt;
       if (result_.in_doubt_records.size() < kInDoubtListMax) {
-        InDoubtRecord& listed = result_.in_doubt_records.emplace_back();
+        DoubtfulRecord& listed = result_.in_doubt_records.emplace_back();
         listed = {record.position, std::string(record.producer), record.term,
                   record.seq,      std::string(record.view.at),  std::nullopt};
         if (record.view.key.has_value()) listed.key = std::string(*record.view.key);

@@ -44,7 +44,7 @@ struct StreamEngineOptions {
 };
 
 // One record that may have been sent, to ask the outside with.
-struct InDoubtRecord {
+struct DoubtfulRecord {
   Position position;
   std::string producer;
   Term term;
@@ -61,7 +61,7 @@ struct StreamResult {
   ParkingStats parking = {};
   int64_t polls = 0;
   int64_t in_doubt = 0;  // Records that were in doubt at start; kept in doubt iff exit_code 3.
-  std::vector<InDoubtRecord> in_doubt_records = {};  // Iff kept in doubt; at most 1,000.
+  std::vector<DoubtfulRecord> in_doubt_records = {};  // Iff kept in doubt; at most 1,000.
   bool waiting = false;                              // It waited for something when it was stopped.
   std::string checksum = {};                         // The sink's.
 };
