@@ -5,31 +5,33 @@
 //   2. run the seeds
 //   3. report: a failing seed's trace and replay command, then one line of JSON
 #include <chrono>
-#include <csignal>
 #include <cstdio>
 #include <string>
+#include <vector>
 
-#include <CLI/CLI.hpp>
-
+#include "common/config/program.h"
+#include "common/config/stop_request.h"
 #include "sim/disaster.h"
 
 namespace lockstep::sim {
 namespace {
 
-constexpr int kYes = 0;
-constexpr int kNo = 1;
-constexpr int kCouldNot = 2;
-
-volatile std::sig_atomic_t g_stop = 0;
+// What was typed after `disaster`, names not yet looked up.
+struct Arguments {
+  DisasterOptions options;
+  std::string scenario;
+  std::string broken;
+  bool list_breaks = false;
+};
 
 void PrintBreaks() {
   for (const Break& one : AllBreaks()) std::printf("%s\n", std::string(one.name).c_str());
 }
 
 std::string ScenarioHelp() {
-  std::string help = "One scenario; without it seeds go round over all:";
+  std::string help = "One scenario; without it seeds go round over all";
   for (const Scenario& scenario : AllScenarios()) {
-    help += "\n  " + std::string(scenario.name) + ": " + std::string(scenario.about);
+    help += "; " + std::string(scenario.name) + ": " + std::string(scenario.about);
   }
   return help;
 }
@@ -39,64 +41,73 @@ void PrintTrace(const DisasterReport& report) {
   if (report.violations > 0) std::printf("replay: %s\n", report.replay.c_str());
 }
 
-int RunDisaster(const DisasterOptions& options) {
+ExitCode RunDisaster(const DisasterOptions& options, const StopRequest& stop) {
   const auto start = std::chrono::steady_clock::now();
-  const DisasterReport report = RunDisasters(options, [] { return g_stop == 0; });
+  const DisasterReport report = RunDisasters(options, [&stop] { return !stop.requested(); });
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   PrintTrace(report);
   std::printf("%s\n", SummaryJson(options, report, took.count()).c_str());
-  return report.violations > 0 ? kNo : kYes;
+  if (report.violations > 0) return ExitCode::kNo;
+  return report.seeds < options.seeds ? ExitCode::kInterrupted : ExitCode::kYes;
+}
+
+void AddFlags(CLI::App& disaster, Arguments& arguments) {
+  disaster.add_option("--seeds", arguments.options.seeds, "How many seeds")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  disaster.add_option("--from-seed", arguments.options.from_seed, "The first seed")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  disaster.add_option("--scenario", arguments.scenario, ScenarioHelp());
+  disaster.add_option("--break", arguments.broken,
+                      "Switch one rule of the protocol off or plant one bug, and stop at the "
+                      "first violation");
+  disaster.add_flag("--trace", arguments.options.trace,
+                    "Print the first seed's history also if it is fine");
+  disaster.add_flag("--list-breaks", arguments.list_breaks,
+                    "Print the names for --break, one a line");
+}
+
+// Looks the names up; all complaints.
+std::vector<std::string> Resolve(Arguments& arguments) {
+  std::vector<std::string> complaints;
+  if (!arguments.scenario.empty()) {
+    arguments.options.scenario = FindScenario(arguments.scenario);
+    if (arguments.options.scenario == nullptr) {
+      complaints.push_back("no scenario " + arguments.scenario + "; --help names them");
+    }
+  }
+  if (!arguments.broken.empty()) {
+    arguments.options.broken = FindBreak(arguments.broken);
+    if (arguments.options.broken == nullptr) {
+      complaints.push_back("nothing to break called " + arguments.broken + "; see --list-breaks");
+    }
+  }
+  return complaints;
 }
 
 int Main(int argc, char** argv) {
-  CLI::App app(
-      "Loses sites in virtual time, with the shipped decision code, and checks that nothing is "
-      "lost, doubled or out of order (I1-I7).\n\n"
-      "  lockstep-sim disaster --seeds 2000                 the everyday check\n"
-      "  lockstep-sim disaster --seeds 1 --from-seed 4711   one history again\n"
-      "  lockstep-sim disaster --break fence                what one rule is there for\n",
-      "lockstep-sim");
-  app.set_version_flag("--version", LOCKSTEP_VERSION);
-  app.require_subcommand(1);
-  CLI::App* disaster = app.add_subcommand(
-      "disaster", "Runs one random history of two sites a seed; exit 1 iff an invariant broke.");
-  DisasterOptions options;
-  std::string scenario;
-  std::string broken;
-  bool list_breaks = false;
-  disaster->add_option("--seeds", options.seeds, "How many seeds")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  disaster->add_option("--from-seed", options.from_seed, "The first seed")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  disaster->add_option("--scenario", scenario, ScenarioHelp());
-  disaster->add_option("--break", broken,
-                       "Switch one rule of the protocol off or plant one bug, and stop at the "
-                       "first violation");
-  disaster->add_flag("--trace", options.trace, "Print the first seed's history also if it is fine");
-  disaster->add_flag("--list-breaks", list_breaks, "Print the names for --break, one a line");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kYes : kCouldNot;
-  }
-  if (list_breaks) {
+  Program program(
+      {.name = "lockstep-sim",
+       .purpose = "Loses sites in virtual time, with the shipped decision code, and checks that "
+                  "nothing is lost, doubled or out of order (I1-I7).",
+       .examples = {"lockstep-sim disaster --seeds 2000                 the everyday check",
+                    "lockstep-sim disaster --seeds 1 --from-seed 4711   one history again",
+                    "lockstep-sim disaster --break fence                what one rule is there "
+                    "for"}},
+      0);
+  Arguments arguments;
+  AddFlags(program.AddCommand("disaster",
+                              "Runs one random history of two sites a seed; exit 1 iff "
+                              "an invariant broke"),
+           arguments);
+  const auto exit = program.Parse(argc, argv, [&arguments] { return Resolve(arguments); });
+  if (exit) return ToInt(*exit);
+  if (arguments.list_breaks) {
     PrintBreaks();
-    return kYes;
+    return ToInt(ExitCode::kYes);
   }
-  if (!scenario.empty() && (options.scenario = FindScenario(scenario)) == nullptr) {
-    std::fprintf(stderr, "lockstep-sim: no scenario %s; --help names them\n", scenario.c_str());
-    return kCouldNot;
-  }
-  if (!broken.empty() && (options.broken = FindBreak(broken)) == nullptr) {
-    std::fprintf(stderr, "lockstep-sim: nothing to break called %s; see --list-breaks\n",
-                 broken.c_str());
-    return kCouldNot;
-  }
-  std::signal(SIGTERM, [](int) { g_stop = 1; });
-  std::signal(SIGINT, [](int) { g_stop = 1; });
-  return RunDisaster(options);
+  return ToInt(RunDisaster(arguments.options, StopRequest::Install()));
 }
 
 }  // namespace
