@@ -1,14 +1,16 @@
 // The program's parts between two in-process Kafka clusters and a real PostgreSQL pair: a primary
 // whose producers write instructions kept in a table, a mirror that is late, a site that dies.
+#include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <fstream>
+#include <future>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -367,23 +369,20 @@ TEST_F(SiteTest, BrokerThatIsAwayIsNamedAndOneThatComesBackIsWaitedFor) {
                     .value();
   ASSERT_TRUE(reader->Extent().ok());
   s_->SetBrokerDown(1);
-  std::thread back([this] {
-    std::this_thread::sleep_for(milliseconds(700));  // The outage, not a wait for a result.
-    s_->SetBrokerUp(1);
-  });
   int64_t records = 0;
-  const absl::Status read =
-      reader->Read(Offset(0), Offset(200), [&records](const LogRecord&) { ++records; });
-  back.join();
-  EXPECT_TRUE(read.ok()) << read;
-  EXPECT_EQ(records, 200);
-
-  s_->SetBrokerDown(1);
+  auto read = std::async(std::launch::async, [&] {
+    return reader->Read(Offset(0), Offset(200), [&records](const LogRecord&) { ++records; });
+  });
   auto impatient = KafkaLogReader::Open({.brokers = s_->brokers(), .properties = {}}, {"orders", 0},
                                         milliseconds(500))
                        .value();
   EXPECT_EQ(impatient->Read(Offset(0), Offset(200), [](const LogRecord&) {}).code(),
             absl::StatusCode::kUnavailable);
+  EXPECT_EQ(read.wait_for(milliseconds(0)), std::future_status::timeout) << "gave up as early";
+
+  s_->SetBrokerUp(1);
+  EXPECT_EQ(read.get(), absl::OkStatus());
+  EXPECT_EQ(records, 200);
 }
 
 // ------------------------------------------------------------------ the program itself
@@ -393,6 +392,7 @@ struct ProgramEnd {
   std::string out;
 };
 
+// Runs the program to its end, or until the power fails `kill_after` its start.
 ProgramEnd RunProgram(const std::vector<std::string>& arguments,
                       std::optional<milliseconds> kill_after = {}) {
   int out[2];
@@ -410,18 +410,27 @@ ProgramEnd RunProgram(const std::vector<std::string>& arguments,
     _exit(127);
   }
   close(out[1]);
-  std::thread killer([&] {
-    if (!kill_after) return;
-    std::this_thread::sleep_for(*kill_after);
-    kill(pid, SIGKILL);
-  });
+  const auto began = std::chrono::steady_clock::now();
+  const auto milliseconds_left = [&] {
+    if (!kill_after) return -1;
+    const auto passed = std::chrono::steady_clock::now() - began;
+    const auto left = std::chrono::ceil<milliseconds>(*kill_after - passed);
+    return std::max(0, static_cast<int>(left.count()));
+  };
   ProgramEnd end;
   char buffer[4096];
-  for (ssize_t n = 0; (n = read(out[0], buffer, sizeof buffer)) > 0;) {
+  for (;;) {
+    pollfd readable{out[0], POLLIN, 0};
+    if (poll(&readable, 1, milliseconds_left()) == 0) {
+      kill(pid, SIGKILL);
+      kill_after.reset();
+      continue;
+    }
+    const ssize_t n = read(out[0], buffer, sizeof buffer);
+    if (n <= 0) break;
     end.out.append(buffer, static_cast<size_t>(n));
   }
   close(out[0]);
-  killer.join();
   int status = 0;
   waitpid(pid, &status, 0);
   end.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
