@@ -61,6 +61,9 @@ function(lockstep_program name)
   target_compile_definitions(${name} PRIVATE LOCKSTEP_VERSION="${PROJECT_VERSION}")
 endfunction()
 
+# All tests that need neither a database nor a broker of their own; the sanitizers run these.
+add_custom_target(quick_tests)
+
 # lockstep_test(common_test LABEL unit SRCS a_test.cc … DEPS … [TIMEOUT seconds]): GoogleTest and
 # GoogleMock with their main. One binary a folder and label keeps links few.
 function(lockstep_test name)
@@ -68,6 +71,9 @@ function(lockstep_test name)
   add_executable(${name} ${arg_SRCS})
   target_link_libraries(${name} PRIVATE ${arg_DEPS} GTest::gmock_main lockstep_warnings Threads::Threads)
   add_test(NAME ${name} COMMAND ${name})
+  if(arg_LABEL MATCHES "^(unit|property|fault|sim)$")
+    add_dependencies(quick_tests ${name})
+  endif()
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 300)
   endif()
