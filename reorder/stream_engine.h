@@ -62,8 +62,8 @@ struct StreamResult {
   int64_t polls = 0;
   int64_t in_doubt = 0;  // Records that were in doubt at start; kept in doubt iff exit_code 3.
   std::vector<DoubtfulRecord> in_doubt_records = {};  // Iff kept in doubt; at most 1,000.
-  bool waiting = false;                              // It waited for something when it was stopped.
-  std::string checksum = {};                         // The sink's.
+  bool waiting = false;       // It waited for something when it was stopped.
+  std::string checksum = {};  // The sink's.
 };
 
 // What other threads may look at while Run is under way.
