@@ -31,6 +31,7 @@ struct Flags {
   std::string source;
   std::string source_db;
   std::string source_password_file;
+  std::string snapshot_dir;
   int32_t partition = -1;
   bool until_end = false;
   std::string bad_lines = "stop";
@@ -57,6 +58,11 @@ void AddFlags(Program& program, Flags& flags) {
   app.add_option("--source-password-file", flags.source_password_file,
                  "pika: a file with the master's requirepass")
       ->type_name("FILE")
+      ->group("Producer");
+  app.add_option("--snapshot-dir", flags.snapshot_dir,
+                 "pika: a directory for a full copy of the database, made when the binlog does not "
+                 "reach back; it needs as much room as the database")
+      ->type_name("DIR")
       ->group("Producer");
   app.add_flag("--until-end", flags.until_end,
                "Stop at what is there at the start, instead of following the source")
@@ -176,6 +182,7 @@ absl::StatusOr<std::unique_ptr<Producer>> Open(const CommonOptions& common, cons
     LOCKSTEP_ASSIGN_OR_RETURN(source_options.source_password,
                               ReadPassword(flags.source_password_file));
   }
+  source_options.snapshot_dir = flags.snapshot_dir;
   WarnOfPayloads(spec, flags);
   source_options.source_db = flags.source_db.empty() ? common.ledger : flags.source_db;
   LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<Source> source, OpenSource(spec, source_options));

@@ -3,7 +3,9 @@
 #include "absl/strings/numbers.h"
 #include <rapidjson/document.h>
 
+#include "producer/pika/dump_reader.h"
 #include "producer/program_world_test.h"
+#include "tests/support/pika_fixtures.h"
 #include "tests/support/pika_master.h"
 
 namespace lockstep {
@@ -79,7 +81,47 @@ TEST_F(PikaProgramTest, APurgedPositionIsRefusedWithTheRemedy) {
   auto process = Start(Source(), {"--until-end"});
   EXPECT_EQ(process->Wait(), 3) << process->Err();
   EXPECT_THAT(process->Err(), HasSubstr("has purged its binlog of db0 at 0:0"));
-  EXPECT_THAT(process->Err(), HasSubstr("expire-logs-nums"));
+  EXPECT_THAT(process->Err(), HasSubstr("--snapshot-dir"));
+}
+
+TEST_F(PikaProgramTest, KilledInAFullCopyEveryEventComesOnce) {
+  const unsigned seed = 5;
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  pika::UnpackPikaFixture("3.5.5-pb", directory_ + "/fixture", "dump/db1");
+  const std::string dump = directory_ + "/fixture/dump/db1";
+  master_.SetDump("db0", dump, pika::ParseDumpInfo(ReadFile(dump + "/info")).value());
+  Append(1, 500);
+  const std::vector<std::string> more = {"--snapshot-dir", directory_ + "/copies", "--until-end",
+                                         "--in-flight", "50"};
+  const int kills = std::getenv("LOCKSTEP_SOAK") != nullptr ? 300 : 10;  // NOLINT
+  for (int i = 0; i < kills; ++i) {
+    master_.SpoilSnapshots(static_cast<int>(random() % 2), static_cast<int>(random() % 2));
+    auto process = Start(Source(), more);
+    process->EndsWithin(milliseconds(50 + random() % 900));
+    process->Kill();
+  }
+  auto process = Start(Source(), more);
+  EXPECT_EQ(process->Wait(), 0) << process->Err();
+  // I1, I2, the digests; and every event id once, of one copy, the binlog behind it.
+  std::map<std::string, int> copies;
+  std::map<std::string, int> ids;
+  for (const auto& [value, times] : CheckedValues()) {
+    rapidjson::Document json;
+    json.Parse(value.c_str());
+    ASSERT_FALSE(json.HasParseError()) << value;
+    ids[json["event_id"].GetString()] += times;
+    ++copies[json.HasMember("snapshot") ? std::to_string(json["snapshot"]["id"].GetUint64()) : ""];
+  }
+  for (const auto& [id, times] : ids) ASSERT_EQ(times, 1) << id;
+  EXPECT_EQ(copies[""], 500);
+  ASSERT_EQ(copies.size(), 2U);
+  const auto reader = pika::DumpReader::Open(dump, 0).value();
+  pika::DumpBatch batch;
+  while (reader->Next(batch).value()) {
+  }
+  EXPECT_GE(copies.rbegin()->second + 20, reader->keys());  // Some keys are stale by now.
+  EXPECT_THAT(master_.Complaints(), testing::IsEmpty());
 }
 
 }  // namespace

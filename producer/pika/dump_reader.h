@@ -10,12 +10,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 
 #include "producer/pika/binlog_item.h"
+#include "producer/pika/dump_batch.h"
 #include "producer/pika/dump_format.h"
 
 namespace lockstep::pika {
@@ -23,16 +25,6 @@ namespace lockstep::pika {
 // A dump's `info` file: the position up to which it has everything.
 // INVALID_ARGUMENT names the line.
 absl::StatusOr<BinlogPosition> ParseDumpInfo(std::string_view text);
-
-struct DumpBatch {
-  DataType type = DataType::kString;
-  std::string key;
-  int64_t expire_at_ms = 0;  // Of the key; 0: never.
-  bool first = false;        // Of its key.
-  bool last = false;
-  // As the type's command takes them (AppendDumpElement); a string's value; one entry of a stream.
-  std::vector<std::string> elements;
-};
 
 class DumpReader {
  public:

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <random>
 #include <sstream>
@@ -22,6 +23,7 @@
 #include "producer/pika/event_schema.h"
 #include "producer/pika/pb_session.h"
 #include "producer/pika/pika_event.h"
+#include "producer/pika/snapshot_session.h"
 
 namespace lockstep::pika {
 namespace {
@@ -208,7 +210,7 @@ TEST_P(FixturesTest, APurgedPositionIsRefused) {
   if (!Has("full-sync-purged.repl.s2c")) GTEST_SKIP() << "not recorded for this version";
   PbSession session = Session("db0", {0, 69});
   Replay(session, ReadAll(Find("full-sync-purged.repl.s2c")), 3);
-  EXPECT_EQ(session.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(session.status().code(), absl::StatusCode::kAborted);
   EXPECT_THAT(std::string(session.status().message()), HasSubstr("purged its binlog of db0"));
 }
 
@@ -240,6 +242,114 @@ TEST_P(FixturesTest, ADamagedStreamGivesAPrefixAndAnError) {
       ASSERT_EQ(items[i].end, expected[i].end) << "at byte " << at;
     }
   }
+}
+
+// ---------------------------------------------------------------- the snapshot port
+
+// The recorded answers, looked up by what is asked for: the real slave asked in another order.
+class RecordedSnapshot {
+ public:
+  explicit RecordedSnapshot(const std::string& bytes) {
+    PbFrameReader reader;
+    reader.Append(bytes);
+    for (auto frame = reader.Next(); frame.ok() && *frame; frame = reader.Next()) {
+      SnapshotResponse response;
+      EXPECT_TRUE(response.ParseFromArray((*frame)->data(), static_cast<int>((*frame)->size())));
+      answers_[{response.file().filename(), response.file().offset()}] = response;
+    }
+  }
+  // Answers everything the session asks until it asks no more. `spoil` may change an answer.
+  void Serve(SnapshotSession& session, std::vector<SnapshotSession::Piece>& pieces,
+             const std::function<void(SnapshotResponse&)>& spoil = nullptr) {
+    PbFrameReader reader;
+    for (std::string asked = session.TakeOutput(); !asked.empty(); asked = session.TakeOutput()) {
+      reader.Append(asked);
+      for (auto frame = reader.Next(); frame.ok() && *frame; frame = reader.Next()) {
+        SnapshotRequest request;
+        ASSERT_TRUE(request.ParseFromArray((*frame)->data(), static_cast<int>((*frame)->size())));
+        const auto found = answers_.find({request.file().filename(), request.file().offset()});
+        ASSERT_NE(found, answers_.end()) << request.file().filename();
+        SnapshotResponse answer = found->second;
+        if (spoil) spoil(answer);
+        std::string bytes;
+        AppendPbFrame(answer.SerializeAsString(), bytes);
+        session.OnBytes(bytes, 0);
+      }
+      for (SnapshotSession::Piece& piece : session.TakePieces()) pieces.push_back(std::move(piece));
+    }
+  }
+
+ private:
+  std::map<std::pair<std::string, uint64_t>, SnapshotResponse> answers_;
+};
+
+TEST_P(FixturesTest, TheSnapshotPortsFilesAreTheDump) {
+  if (!Has("full-sync.rsync2-db0.s2c")) GTEST_SKIP() << "this version pushes its dump by rsync";
+  for (const std::string& database : Databases()) {
+    SCOPED_TRACE(database);
+    RecordedSnapshot recorded(ReadAll(Find("full-sync.rsync2-" + database + ".s2c")));
+    SnapshotSession session(database, 0);
+    std::vector<SnapshotSession::Piece> pieces;
+    recorded.Serve(session, pieces);
+    ASSERT_EQ(session.stage(), SnapshotSession::Stage::kDone) << session.status();
+    std::map<std::string, std::string> files;
+    for (const auto& piece : pieces) files[piece.file] += piece.data;
+    ASSERT_EQ(pieces.back().file, "info");
+    ASSERT_EQ(files.size(), session.files().size());
+    for (const auto& [name, bytes] : files) {
+      ASSERT_EQ(bytes, ReadAll(Find("dump/" + database + "/" + name))) << name;
+    }
+  }
+}
+
+TEST_P(FixturesTest, ASnapshotThatChangesOrLiesIsNotTaken) {
+  if (!Has("full-sync.rsync2-db0.s2c")) GTEST_SKIP() << "this version pushes its dump by rsync";
+  RecordedSnapshot recorded(ReadAll(Find("full-sync.rsync2-db0.s2c")));
+  const struct {
+    const char* name;
+    std::function<void(SnapshotResponse&)> spoil;
+    absl::StatusCode code;
+  } rows[] = {
+      {"AnotherDump",
+       [](SnapshotResponse& r) {
+         if (r.file().filename() == "info") r.set_snapshot_uuid(std::string(32, '0'));
+       },
+       absl::StatusCode::kAborted},
+      {"AFileIsGone",
+       [](SnapshotResponse& r) {
+         if (r.file().filename() == "info") r.set_status(SNAPSHOT_ERROR);
+       },
+       absl::StatusCode::kUnavailable},
+      {"TheCountLies",
+       [](SnapshotResponse& r) {
+         if (r.has_file()) r.mutable_file()->set_count(r.file().count() + 1);
+       },
+       absl::StatusCode::kDataLoss},
+      {"ANameLeavesTheDirectory",
+       [](SnapshotResponse& r) {
+         if (r.has_meta()) r.mutable_meta()->add_filenames("../../etc/x");
+       },
+       absl::StatusCode::kDataLoss},
+  };
+  for (const auto& row : rows) {
+    SnapshotSession session("db0", 0);
+    std::vector<SnapshotSession::Piece> pieces;
+    recorded.Serve(session, pieces, row.spoil);
+    EXPECT_EQ(session.status().code(), row.code) << row.name << ": " << session.status();
+  }
+}
+
+TEST_P(FixturesTest, ADumpThatIsNotReadyIsAskedForAgain) {
+  if (!Has("full-sync.rsync2-db0.s2c")) GTEST_SKIP() << "this version pushes its dump by rsync";
+  RecordedSnapshot recorded(ReadAll(Find("full-sync.rsync2-db0.s2c")));
+  SnapshotSession session("db0", 0);
+  std::vector<SnapshotSession::Piece> pieces;
+  recorded.Serve(session, pieces, [](SnapshotResponse& r) { r.set_status(SNAPSHOT_ERROR); });
+  session.OnTick(SnapshotSession::kAskAgainMs - 1);
+  EXPECT_EQ(session.TakeOutput(), "");
+  session.OnTick(SnapshotSession::kAskAgainMs);
+  recorded.Serve(session, pieces);
+  EXPECT_EQ(session.stage(), SnapshotSession::Stage::kDone) << session.status();
 }
 
 // ---------------------------------------------------------------- dumps

@@ -100,7 +100,7 @@ void PbSession::OnBytes(std::string_view bytes, int64_t now_ms) {
     heard_at_ms_ = now_ms;
     OnFrame(**frame, now_ms);
   }
-  if (ping_due_ && stage_ == Stage::kStream) SendBinlogSync({}, {}, false, now_ms);
+  if (ping_due_ && stage_ != Stage::kFailed) SendBinlogSync({}, {}, false, now_ms);
   ping_due_ = false;
 }
 
@@ -114,19 +114,13 @@ void PbSession::OnFrame(std::string_view frame, int64_t now_ms) {
   absl::Status status;
   if (response.type() == META_SYNC && stage_ == Stage::kMeta) {
     status = OnMetaSync(response);
-    if (status.ok()) {
-      Request request;
-      request.set_type(TRY_SYNC);
-      Request::Sync& sync = *request.mutable_try_sync();
-      FillNode(*sync.mutable_node());
-      sync.mutable_slot()->set_db_name(options_.database);
-      sync.mutable_slot()->set_slot_id(0);
-      FillPoint(position_, *sync.mutable_point());
-      Send(request, now_ms);
-      stage_ = Stage::kTry;
-      asked_at_ms_ = now_ms;
-    }
-  } else if (response.type() == TRY_SYNC && stage_ == Stage::kTry &&
+    if (status.ok()) Ask(now_ms);
+  } else if (response.type() == DB_SYNC && stage_ == Stage::kTry && options_.copy &&
+             (!response.db_sync().has_slot() ||
+              response.db_sync().slot().db_name() == options_.database)) {
+    status = OnDbSync(response);
+    if (status.ok()) stage_ = Stage::kCopy;
+  } else if (response.type() == TRY_SYNC && stage_ == Stage::kTry && !options_.copy &&
              (!response.try_sync().has_slot() ||
               response.try_sync().slot().db_name() == options_.database)) {
     status = OnTrySync(response);
@@ -134,7 +128,8 @@ void PbSession::OnFrame(std::string_view frame, int64_t now_ms) {
       stage_ = Stage::kStream;
       SendBinlogSync({position_}, {position_}, true, now_ms);
     }
-  } else if (response.type() == BINLOG_SYNC && stage_ == Stage::kStream) {
+  } else if (response.type() == BINLOG_SYNC &&
+             (stage_ == Stage::kStream || stage_ == Stage::kCopy)) {
     for (Response::BinlogSync& element : *response.mutable_binlog_sync()) {
       status = OnBinlog(element);
       if (!status.ok()) break;
@@ -143,6 +138,19 @@ void PbSession::OnFrame(std::string_view frame, int64_t now_ms) {
     ++ignored_;
   }
   if (!status.ok()) Fail(std::move(status));
+}
+
+void PbSession::Ask(int64_t now_ms) {
+  Request request;
+  request.set_type(options_.copy ? DB_SYNC : TRY_SYNC);
+  Request::Sync& sync = options_.copy ? *request.mutable_db_sync() : *request.mutable_try_sync();
+  FillNode(*sync.mutable_node());
+  sync.mutable_slot()->set_db_name(options_.database);
+  sync.mutable_slot()->set_slot_id(0);
+  FillPoint(position_, *sync.mutable_point());
+  Send(request, now_ms);
+  stage_ = Stage::kTry;
+  asked_at_ms_ = now_ms;
 }
 
 absl::Status PbSession::OnMetaSync(const Response& response) {
@@ -175,6 +183,11 @@ absl::Status PbSession::OnMetaSync(const Response& response) {
         "source behind ledger: the master belongs to another replication group ('" +
         replication_id_ +
         "') than the one that was read so far; its positions mean something else");
+  }
+  if (options_.copy && !meta.has_run_id()) {
+    return absl::FailedPreconditionError(
+        "a full copy is needed, and a Pika before 3.5 pushes it by rsync, which is not taken; "
+        "upgrade the Pika, or keep more binlog on it (expire-logs-nums, expire-logs-days)");
   }
   return ChooseDatabase(meta);
 }
@@ -220,14 +233,11 @@ absl::Status PbSession::OnTrySync(const Response& response) {
       session_id_ = answer.session_id();
       return absl::OkStatus();
     case Response::TrySync::POINT_PURGED:
-      return absl::FailedPreconditionError(absl::StrCat(
+      return absl::AbortedError(absl::StrCat(
           "the master has purged its binlog of ", where, " (it is at ", end, ")",
           master_end_.filenum == position_.filenum
               ? "; it even deleted the file that it writes to, which comes back with the next one"
-              : "",
-          ". Going on needs a full copy of the database, which this version does not read; keep "
-          "more "
-          "binlog on the master (expire-logs-nums, expire-logs-days)"));
+              : ""));
     case Response::TrySync::POINT_LARGER:
       return absl::OutOfRangeError(
           absl::StrCat("source behind ledger: the master's binlog of ", where, " ends at ", end,
@@ -239,6 +249,15 @@ absl::Status PbSession::OnTrySync(const Response& response) {
   }
 }
 
+absl::Status PbSession::OnDbSync(const Response& response) {
+  if (response.status() != STATUS_OK || !response.db_sync().has_session_id()) {
+    return absl::UnavailableError("the master refuses a full copy of " + options_.database + ": '" +
+                                  Shown(response.reply()) + "'");
+  }
+  session_id_ = response.db_sync().session_id();
+  return absl::OkStatus();
+}
+
 absl::Status PbSession::OnBinlog(Response::BinlogSync& element) {
   if (element.slot().db_name() != options_.database || element.session_id() != session_id_) {
     ++ignored_;
@@ -248,6 +267,7 @@ absl::Status PbSession::OnBinlog(Response::BinlogSync& element) {
     ping_due_ = true;
     return absl::OkStatus();
   }
+  if (stage_ == Stage::kCopy) return absl::DataLossError("entries of a stream not asked for");
   const BinlogPosition end = PositionOf(element.end());
   const auto fail = [&](const std::string& what) {
     return absl::DataLossError(
@@ -312,10 +332,12 @@ void PbSession::Acknowledge(size_t items, int64_t now_ms) {
 
 void PbSession::OnTick(int64_t now_ms) {
   if (stage_ == Stage::kFailed) return;
-  if (stage_ != Stage::kStream) {
+  if (stage_ == Stage::kMeta || stage_ == Stage::kTry) {
     if (now_ms - asked_at_ms_ >= kAnswerTimeoutMs) {
       Fail(absl::UnavailableError(absl::StrCat("the master does not answer ",
-                                               stage_ == Stage::kMeta ? "MetaSync" : "TrySync",
+                                               stage_ == Stage::kMeta ? "MetaSync"
+                                               : options_.copy        ? "DBSync"
+                                                                      : "TrySync",
                                                " for ", (now_ms - asked_at_ms_) / 1000, " s")));
     }
     return;

@@ -2,6 +2,11 @@
 // time in, bytes and binlog items out. docs/formats/pika-replication.md is its manual.
 //
 //   kMeta ──MetaSync──► kTry ──TrySync──► kStream        any ──► kFailed
+//                            ──DBSync───► kCopy
+//
+// With `copy` it asks for a full copy instead of the stream: the master then makes a dump, which is
+// fetched elsewhere (snapshot_session.h), and keeps its binlog from there on while this session
+// lasts.
 //
 // One session reads one database. Pika's databases have binlogs, positions and windows of their
 // own, and several versions lose entries when one connection reads more than one.
@@ -21,7 +26,9 @@
 //   INVALID_ARGUMENT     several databases and none was named.
 //   OUT_OF_RANGE         the master's binlog ends below the position: a slave that lags, or an
 //                        older copy.
-//   FAILED_PRECONDITION  the position can not be had: purged, not a boundary, another history.
+//   ABORTED              the master has purged the position: only a full copy helps.
+//   FAILED_PRECONDITION  the position can not be had: not a boundary, another history; no full copy
+//                        can be had (before 3.5).
 //
 // Not thread-safe. No bytes break it.
 #ifndef LOCKSTEP_PRODUCER_PIKA_PB_SESSION_H_
@@ -52,6 +59,7 @@ struct PbSessionOptions {
   std::optional<uint64_t> logic_id;  // Of the item that ended there, if it is known.
   std::string replication_id;        // The group that the position is of; empty: not known.
   uint64_t replication_hash = 0;     // The same, as ReplicationHash, for who only kept that. 0: no.
+  bool copy = false;                 // A full copy, not the stream.
 };
 
 // 0 for an empty id; never 0 else.
@@ -63,7 +71,7 @@ class PbSession {
   static constexpr int64_t kPingEveryMs = 5'000;
   static constexpr int64_t kSilenceMaxMs = 30'000;  // Without a frame while all is acknowledged.
 
-  enum class Stage { kMeta, kTry, kStream, kFailed };
+  enum class Stage { kMeta, kTry, kStream, kCopy, kFailed };
 
   struct ReceivedItem {
     BinlogPosition end;
@@ -107,7 +115,9 @@ class PbSession {
   void OnFrame(std::string_view frame, int64_t now_ms);
   absl::Status OnMetaSync(const Response& response);
   absl::Status ChooseDatabase(const Response::MetaSync& meta);
+  void Ask(int64_t now_ms);
   absl::Status OnTrySync(const Response& response);
+  absl::Status OnDbSync(const Response& response);
   absl::Status OnBinlog(Response::BinlogSync& element);
   void Send(const Request& request, int64_t now_ms);
   void SendBinlogSync(const Unacknowledged& first, const Unacknowledged& last, bool first_send,

@@ -53,6 +53,10 @@ class PbSessionTest : public testing::Test {
       return absl::StrCat("meta ", sync.node().ip(), ":", sync.node().port(),
                           sync.has_auth() ? " auth=" + sync.auth() : "");
     }
+    if (request.type() == DB_SYNC) {
+      return absl::StrCat("copy ", request.db_sync().slot().db_name(), " ",
+                          point(request.db_sync().point()));
+    }
     if (request.type() == TRY_SYNC) {
       return absl::StrCat("try ", request.try_sync().slot().db_name(), " ",
                           point(request.try_sync().point()));
@@ -73,7 +77,8 @@ class PbSessionTest : public testing::Test {
     AppendPbFrame(response.SerializeAsString(), frame);
     session_->OnBytes(frame, now_ms_);
   }
-  void SayMeta(const std::vector<std::string>& databases, const std::string& replication_id = "") {
+  void SayMeta(const std::vector<std::string>& databases, const std::string& replication_id = "",
+               bool before_3_5 = false) {
     Response response;
     response.set_type(META_SYNC);
     response.set_status(STATUS_OK);
@@ -82,6 +87,7 @@ class PbSessionTest : public testing::Test {
       response.mutable_meta_sync()->add_databases()->set_db_name(name);
     }
     response.mutable_meta_sync()->set_replication_id(replication_id);
+    if (!before_3_5) response.mutable_meta_sync()->set_run_id("run");
     Say(response);
   }
   void SayRefusal(MessageType type, const std::string& reply) {
@@ -331,10 +337,9 @@ TEST_F(PbSessionTest, EveryRefusalOfTrySyncIsToldApart) {
     SayTry(what, end);
   };
   answer(Response::TrySync::POINT_PURGED, {5, 100});
-  ExpectFailed(absl::StatusCode::kFailedPrecondition,
-               "purged its binlog of db0 at 2:69 (it is at 5:100)");
+  ExpectFailed(absl::StatusCode::kAborted, "purged its binlog of db0 at 2:69 (it is at 5:100)");
   answer(Response::TrySync::POINT_PURGED, {2, 100});
-  ExpectFailed(absl::StatusCode::kFailedPrecondition, "even deleted the file that it writes to");
+  ExpectFailed(absl::StatusCode::kAborted, "even deleted the file that it writes to");
   answer(Response::TrySync::POINT_LARGER, {1, 0});
   ExpectFailed(absl::StatusCode::kOutOfRange, "source behind ledger");
   answer(Response::TrySync::ERROR, {5, 0});
@@ -343,6 +348,36 @@ TEST_F(PbSessionTest, EveryRefusalOfTrySyncIsToldApart) {
   SayMeta({"db0"});
   SayRefusal(TRY_SYNC, "DB not found\n");
   ExpectFailed(absl::StatusCode::kUnavailable, "refuses TrySync of db0 at 2:69: 'DB not found?'");
+}
+
+TEST_F(PbSessionTest, ACopyIsAskedForAndKeptAlive) {
+  options_.copy = true;
+  options_.position = {2, 69};
+  Open();
+  SayMeta({"db0"});
+  EXPECT_THAT(Sent(), ElementsAre("meta 10.0.0.5:9777", "copy db0 2:69"));
+  Response response;
+  response.set_type(DB_SYNC);
+  response.set_status(STATUS_OK);
+  response.mutable_db_sync()->mutable_slot()->set_db_name("db0");
+  response.mutable_db_sync()->set_session_id(7);
+  Say(response);
+  EXPECT_EQ(session_->stage(), PbSession::Stage::kCopy);
+  SayKeepAlive();
+  EXPECT_THAT(Sent(), ElementsAre("ping session=7"));
+  now_ms_ += PbSession::kPingEveryMs;
+  session_->OnTick(now_ms_);
+  EXPECT_THAT(Sent(), ElementsAre("ping session=7"));
+  session_->OnTick(now_ms_ + PbSession::kSilenceMaxMs);
+  ExpectFailed(absl::StatusCode::kUnavailable, "the master is silent");
+}
+
+TEST_F(PbSessionTest, ACopyThatIsPushedByRsyncIsNotAskedFor) {
+  options_.copy = true;
+  Open();
+  SayMeta({"db0"}, "", true);
+  EXPECT_THAT(Sent(), ElementsAre("meta 10.0.0.5:9777"));  // 3.4 would dial us back.
+  ExpectFailed(absl::StatusCode::kFailedPrecondition, "a Pika before 3.5 pushes it by rsync");
 }
 
 TEST_F(PbSessionTest, AMasterThatSaysNothingIsGivenUp) {

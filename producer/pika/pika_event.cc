@@ -30,18 +30,17 @@ void PikaEventWriter::Base64(Writer& writer, std::string_view bytes) {
   String(writer, base64_);
 }
 
-void PikaEventWriter::WriteJson(const BinlogItem& item, const BinlogPosition& end,
-                                const CommandInfo& command, const std::string& op,
-                                std::optional<std::string_view> key) {
-  json_.Clear();
-  Writer writer(json_);
+void PikaEventWriter::BeginJson(Writer& writer, const char* event_type, const std::string& op,
+                                DataType type, std::optional<std::string_view> key,
+                                std::string_view content, int64_t ts_ms,
+                                const std::string& event_id) {
   writer.StartObject();
   writer.Key("event_type");
-  String(writer, "binlog");
+  String(writer, event_type);
   writer.Key("op");
   String(writer, op);
   writer.Key("data_type");
-  String(writer, ToString(command.type));
+  String(writer, ToString(type));
   writer.Key("db");
   String(writer, db_);
   writer.Key("slot");
@@ -61,26 +60,16 @@ void PikaEventWriter::WriteJson(const BinlogItem& item, const BinlogPosition& en
   for (const std::string_view arg : args_) Base64(writer, arg);
   writer.EndArray();
   writer.Key("raw_resp_b64");
-  Base64(writer, item.content);
+  Base64(writer, content);
   writer.Key("ts_ms");
-  writer.Int64(int64_t{item.exec_time_s} * 1000);
+  writer.Int64(ts_ms);
   writer.Key("event_id");
-  String(writer, absl::StrCat(item.term_id, ":", end.filenum, ":", end.offset, ":", item.logic_id));
+  String(writer, event_id);
   writer.Key("source_id");
   String(writer, source_.source_id);
-  writer.Key("binlog");
-  writer.StartObject();
-  writer.Key("filenum");
-  writer.Uint(end.filenum);
-  writer.Key("offset");
-  writer.Uint64(end.offset);
-  writer.Key("logic_id");
-  writer.Uint64(item.logic_id);
-  writer.Key("server_id");
-  writer.Null();
-  writer.Key("term_id");
-  writer.Uint(item.term_id);
-  writer.EndObject();
+}
+
+void PikaEventWriter::WriteSource(Writer& writer) {
   writer.Key("source");
   writer.StartObject();
   writer.Key("host");
@@ -94,7 +83,18 @@ void PikaEventWriter::WriteJson(const BinlogItem& item, const BinlogPosition& en
     String(writer, source_.replication_id);
   }
   writer.EndObject();
-  writer.EndObject();
+}
+
+SourceEvent PikaEventWriter::MakeEvent(std::string at, DataType type,
+                                       std::optional<std::string_view> key, int64_t ts_ms) {
+  SourceEvent event;
+  event.at = std::move(at);
+  event.payload.key = EventKey(db_, type, key);
+  event.payload.value.emplace(json_.GetString(), json_.GetSize());
+  event.payload.timestamp_ms = ts_ms;
+  // DEL and EXPIRE name no type: by the type they would leave the partition of what they act on.
+  event.partition_key = key ? absl::StrCat(db_, ":", std::string(*key)) : db_;
+  return event;
 }
 
 absl::StatusOr<std::optional<SourceEvent>> PikaEventWriter::Write(std::string_view bytes,
@@ -119,16 +119,106 @@ absl::StatusOr<std::optional<SourceEvent>> PikaEventWriter::Write(std::string_vi
   // A name is text everywhere in Pika; bytes that are not would make the event no JSON.
   if (!IsUtf8(op)) return bad(absl::InvalidArgumentError("the command's name is not text"));
 
-  WriteJson(*item, end, command, op, key);
-  SourceEvent event;
-  event.at = ToString(end);
-  event.payload.key = EventKey(db_, command.type, key);
-  event.payload.value.emplace(json_.GetString(), json_.GetSize());
-  event.payload.timestamp_ms = int64_t{item->exec_time_s} * 1000;
-  // DEL and EXPIRE name no type: by the type they would leave the partition of what they act on.
-  event.partition_key = key ? absl::StrCat(db_, ":", std::string(*key)) : db_;
+  const int64_t ts_ms = int64_t{item->exec_time_s} * 1000;
+  json_.Clear();
+  Writer writer(json_);
+  BeginJson(writer, "binlog", op, command.type, key, item->content, ts_ms,
+            absl::StrCat(item->term_id, ":", end.filenum, ":", end.offset, ":", item->logic_id));
+  writer.Key("binlog");
+  writer.StartObject();
+  writer.Key("filenum");
+  writer.Uint(end.filenum);
+  writer.Key("offset");
+  writer.Uint64(end.offset);
+  writer.Key("logic_id");
+  writer.Uint64(item->logic_id);
+  writer.Key("server_id");
+  writer.Null();
+  writer.Key("term_id");
+  writer.Uint(item->term_id);
+  writer.EndObject();
+  WriteSource(writer);
+  writer.EndObject();
+  SourceEvent event = MakeEvent(ToString(end), command.type, key, ts_ms);
   event.resume = {item->logic_id, 0};
   return event;
+}
+
+// ---------------------------------------------------------------- snapshots
+
+namespace {
+
+const char* CommandThatMakes(DataType type) {
+  switch (type) {
+    case DataType::kHash:
+      return "hset";
+    case DataType::kList:
+      return "rpush";
+    case DataType::kSet:
+      return "sadd";
+    case DataType::kZset:
+      return "zadd";
+    case DataType::kStream:
+      return "xadd";
+    default:
+      return "set";
+  }
+}
+
+}  // namespace
+
+void PikaEventWriter::WriteSnapshot(const DumpBatch& batch, SnapshotPlace& place,
+                                    std::vector<SourceEvent>& events) {
+  const std::string expire_at = std::to_string(batch.expire_at_ms);
+  const bool expires = batch.expire_at_ms != 0;
+  const bool expiry_follows = expires && batch.type != DataType::kString && batch.last;
+  args_ = {CommandThatMakes(batch.type), batch.key};
+  args_.insert(args_.end(), batch.elements.begin(), batch.elements.end());
+  if (expires && batch.type == DataType::kString) {
+    args_.insert(args_.end(), {"pxat", expire_at});
+  }
+  WriteSnapshotEvent(batch, batch.first, batch.last && !expiry_follows, place, events);
+  if (!expiry_follows) return;
+  args_ = {"pexpireat", batch.key, expire_at};
+  WriteSnapshotEvent(batch, false, true, place, events);
+}
+
+void PikaEventWriter::WriteSnapshotEvent(const DumpBatch& batch, bool first, bool last,
+                                         SnapshotPlace& place, std::vector<SourceEvent>& events) {
+  if (++place.number <= place.known) return;
+  content_.clear();
+  AppendRespCommand(args_, content_);
+  const std::string at = absl::StrCat(ToString(place.position), ":", place.id, ":", place.number);
+  const auto ts_ms = static_cast<int64_t>(place.id) * 1000;
+  json_.Clear();
+  Writer writer(json_);
+  BeginJson(writer, "snapshot", std::string(args_[0]), batch.type, batch.key, content_, ts_ms,
+            "s" + absl::StrCat(place.id, ":", ToString(place.position), ":", place.number));
+  writer.Key("binlog");
+  writer.StartObject();
+  writer.Key("filenum");
+  writer.Uint(place.position.filenum);
+  writer.Key("offset");
+  writer.Uint64(place.position.offset);
+  for (const char* name : {"logic_id", "server_id", "term_id"}) {
+    writer.Key(name);
+    writer.Null();
+  }
+  writer.EndObject();
+  writer.Key("snapshot");
+  writer.StartObject();
+  writer.Key("id");
+  writer.Uint64(place.id);
+  writer.Key("number");
+  writer.Uint64(place.number);
+  writer.Key("first");
+  writer.Bool(first);
+  writer.Key("last");
+  writer.Bool(last);
+  writer.EndObject();
+  WriteSource(writer);
+  writer.EndObject();
+  events.push_back(MakeEvent(at, batch.type, batch.key, ts_ms));
 }
 
 }  // namespace lockstep::pika

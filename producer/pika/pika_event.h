@@ -1,5 +1,5 @@
-// PikaEventWriter turns binlog items into events: JSON for people and consumers of any language,
-// with the identity to write idempotently by.
+// PikaEventWriter turns binlog items and keys of a dump into events: JSON for people and consumers
+// of any language, with the identity to write idempotently by.
 //
 //   {"event_type":"binlog","op":"set","data_type":"string","db":"db0","slot":0,"key":"k",
 //    "args_b64":["U0VU","aw==","dg=="],"raw_resp_b64":"…","ts_ms":1700000000000,
@@ -26,6 +26,7 @@
 
 #include "producer/pika/binlog_item.h"
 #include "producer/pika/command_table.h"
+#include "producer/pika/dump_batch.h"
 #include "producer/source_event.h"
 
 namespace lockstep::pika {
@@ -48,12 +49,31 @@ class PikaEventWriter {
   absl::StatusOr<std::optional<SourceEvent>> Write(std::string_view bytes,
                                                    const BinlogPosition& end);
 
+  // One batch of a dump's key as the command that makes it (SET, HSET, RPUSH, SADD, ZADD, XADD),
+  // and behind the last batch of a collection that expires a PEXPIREAT. `number` counts the events
+  // of the snapshot from 1 and is counted on; events with a number up to `known` are not made.
+  struct SnapshotPlace {
+    uint64_t id = 0;  // When it was begun, Unix seconds; a later snapshot has a greater one.
+    BinlogPosition position;  // The dump's: the binlog goes on there.
+    uint64_t number = 0;
+    uint64_t known = 0;
+  };
+  void WriteSnapshot(const DumpBatch& batch, SnapshotPlace& place,
+                     std::vector<SourceEvent>& events);
+
   int64_t unknown_commands() const { return unknown_commands_; }
 
  private:
   using Writer = rapidjson::Writer<rapidjson::StringBuffer>;
-  void WriteJson(const BinlogItem& item, const BinlogPosition& end, const CommandInfo& command,
-                 const std::string& op, std::optional<std::string_view> key);
+  // What binlog and snapshot events have in common, without the object's end.
+  void BeginJson(Writer& writer, const char* event_type, const std::string& op, DataType type,
+                 std::optional<std::string_view> key, std::string_view content, int64_t ts_ms,
+                 const std::string& event_id);
+  void WriteSource(Writer& writer);
+  void WriteSnapshotEvent(const DumpBatch& batch, bool first, bool last, SnapshotPlace& place,
+                          std::vector<SourceEvent>& events);
+  SourceEvent MakeEvent(std::string at, DataType type, std::optional<std::string_view> key,
+                        int64_t ts_ms);
   void String(Writer& writer, std::string_view text);
   void Base64(Writer& writer, std::string_view bytes);
 
@@ -62,6 +82,7 @@ class PikaEventWriter {
   std::vector<std::string_view> args_;
   rapidjson::StringBuffer json_;
   std::string base64_;
+  std::string content_;
   int64_t unknown_commands_ = 0;
 };
 

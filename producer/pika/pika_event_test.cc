@@ -87,6 +87,42 @@ TEST_F(PikaEventTest, WhatChangesNothingIsNoEvent) {
   EXPECT_FALSE(writer_.Write(padding, {0, 69})->has_value());
 }
 
+TEST_F(PikaEventTest, AKeyOfACopyComesAsTheCommandThatMakesIt) {
+  PikaEventWriter::SnapshotPlace place{.id = 1700000000, .position = {3, 118}, .number = 0};
+  std::vector<SourceEvent> events;
+  writer_.WriteSnapshot({DataType::kString, "k", 1800000000000, true, true, {"v"}}, place, events);
+  writer_.WriteSnapshot({DataType::kHash, "h", 5000, true, false, {"f", "v"}}, place, events);
+  writer_.WriteSnapshot({DataType::kHash, "h", 5000, false, true, {"g", "w"}}, place, events);
+  ASSERT_EQ(events.size(), 4U);
+  const std::string_view ends[] = {R"("number":1,"first":true,"last":true})",
+                                   R"("number":2,"first":true,"last":false})",
+                                   R"("number":3,"first":false,"last":false})",
+                                   R"("number":4,"first":false,"last":true})"};
+  const std::string_view ops[] = {"set", "hset", "hset", "pexpireat"};
+  for (size_t i = 0; i < events.size(); ++i) {
+    schema_.ExpectValid(*events[i].payload.value);
+    EXPECT_THAT(*events[i].payload.value, HasSubstr(std::string(ends[i])));
+    EXPECT_THAT(*events[i].payload.value,
+                HasSubstr("\"snapshot\",\"op\":\"" + std::string(ops[i]) + "\""));
+  }
+  EXPECT_EQ(events[0].at, "3:118:1700000000:1");
+  EXPECT_THAT(*events[0].payload.value, HasSubstr(R"("event_id":"s1700000000:3:118:1")"));
+  EXPECT_THAT(*events[0].payload.value,
+              HasSubstr(R"("args_b64":["c2V0","aw==","dg==","cHhhdA==","MTgwMDAwMDAwMDAwMA=="])"));
+  EXPECT_EQ(events[3].payload.key, "db0:hash:h");
+  EXPECT_EQ(CompareSourcePositions(events[3].at, "3:118"), std::strong_ordering::greater);
+  EXPECT_EQ(CompareSourcePositions(events[3].at, "3:119"), std::strong_ordering::less);
+}
+
+TEST_F(PikaEventTest, WhatIsKnownOfACopyIsCountedAndNotMade) {
+  PikaEventWriter::SnapshotPlace place{.id = 9, .position = {3, 118}, .number = 0, .known = 1};
+  std::vector<SourceEvent> events;
+  writer_.WriteSnapshot({DataType::kSet, "a", 0, true, true, {"m"}}, place, events);
+  writer_.WriteSnapshot({DataType::kSet, "b", 0, true, true, {"m"}}, place, events);
+  ASSERT_EQ(events.size(), 1U);
+  EXPECT_EQ(events[0].at, "3:118:9:2");
+}
+
 TEST_F(PikaEventTest, AnItemThatIsNoneIsNamedByItsPosition) {
   const auto event = writer_.Write(Item({"SET", "k", "v"}).substr(0, 40), {3, 69});
   EXPECT_EQ(std::string(event.status().message()),

@@ -84,6 +84,11 @@ bool PikaLink::failed() {
   return !status_.ok();
 }
 
+std::string PikaLink::database() {
+  MutexLock lock(mu_);
+  return database_;
+}
+
 // ---------------------------------------------------------------- the link's thread
 
 void PikaLink::Fail(absl::Status status) {
@@ -177,11 +182,13 @@ void PikaLink::Publish() {
   bool changed = !received.empty();
   {
     MutexLock lock(mu_);
+    database_ = session_->database();
     for (PbSession::ReceivedItem& item : received) {
       items_bytes_ += item.bytes.size();
       items_.push_back(std::move(item));
     }
-    if (!ready_ && session_->stage() == PbSession::Stage::kStream) {
+    if (!ready_ && (session_->stage() == PbSession::Stage::kStream ||
+                    session_->stage() == PbSession::Stage::kCopy)) {
       ready_ = Ready{session_->database(), session_->replication_id(), session_->master_end()};
       changed = true;
     }

@@ -52,8 +52,8 @@ class PikaLink {
     std::string replication_id;
     BinlogPosition master_end;
   };
-  // Waits up to `timeout` for the stream to begin. UNAVAILABLE: not yet. Else as PbSession fails;
-  // UNAVAILABLE too if the network does.
+  // Waits up to `timeout` for the stream (or the copy) to begin. UNAVAILABLE: not yet. Else as
+  // PbSession fails; UNAVAILABLE too if the network does.
   absl::StatusOr<Ready> AwaitReady(std::chrono::milliseconds timeout);
 
   // Appends up to `max` further items, waiting up to `timeout` for the first, and acknowledges
@@ -63,6 +63,8 @@ class PikaLink {
 
   // True iff the link is of no further use, though items may be left to take.
   bool failed();
+  // The database's name as soon as the master has told it, even if the link then failed.
+  std::string database();
 
  private:
   using Tcp = asio::ip::tcp;
@@ -99,6 +101,7 @@ class PikaLink {
   CondVar changed_;
   std::deque<PbSession::ReceivedItem> items_ ABSL_GUARDED_BY(mu_);
   size_t items_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  std::string database_ ABSL_GUARDED_BY(mu_);
   std::optional<Ready> ready_ ABSL_GUARDED_BY(mu_);
   absl::Status status_ ABSL_GUARDED_BY(mu_);
 

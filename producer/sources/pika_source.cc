@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <compare>
 #include <optional>
 #include <string>
 #include <utility>
@@ -9,10 +10,12 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 
 #include "common/base/status_macros.h"
 #include "common/log/log.h"
+#include "producer/pika/pika_copy.h"
 #include "producer/pika/pika_event.h"
 #include "producer/pika/pika_link.h"
 
@@ -24,9 +27,31 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kReadyWait{1'000};  // A look, not a deadline: the link has its own.
 
-// FILENUM:OFFSET:LOGIC_ID:HASH, taken apart.
+// A source position, taken apart. Ordered as CompareSourcePositions orders the texts.
+struct PikaPosition {
+  pika::BinlogPosition binlog;
+  uint64_t snapshot_id = 0;  // 0: in the binlog, not in a copy.
+  uint64_t number = 0;
+  auto operator<=>(const PikaPosition&) const = default;
+};
+
+absl::StatusOr<PikaPosition> ParsePikaPosition(std::string_view text) {
+  const std::vector<std::string> parts = absl::StrSplit(std::string(text), ':');
+  PikaPosition position;
+  const bool in_copy = parts.size() == 4;
+  if ((parts.size() == 2 || in_copy) &&
+      (!in_copy || (absl::SimpleAtoi(parts[2], &position.snapshot_id) &&
+                    absl::SimpleAtoi(parts[3], &position.number)))) {
+    LOCKSTEP_ASSIGN_OR_RETURN(position.binlog,
+                              pika::ParseBinlogPosition(parts[0] + ":" + parts[1]));
+    return position;
+  }
+  return absl::InvalidArgumentError("'" + std::string(text) + "' is no position of a Pika");
+}
+
+// POSITION:LOGIC_ID:HASH, taken apart.
 struct PikaCheckpoint {
-  pika::BinlogPosition position;
+  PikaPosition position;
   uint64_t logic_id = 0;
   uint64_t replication_hash = 0;
 };
@@ -36,19 +61,20 @@ std::string FormatPikaCheckpoint(const SourceEvent& event) {
 }
 
 absl::StatusOr<PikaCheckpoint> ParsePikaCheckpoint(const std::string& text) {
-  const std::vector<std::string> parts = absl::StrSplit(text, ':');
+  std::vector<std::string> parts = absl::StrSplit(text, ':');
   PikaCheckpoint checkpoint;
-  if (parts.size() == 4 && absl::SimpleAtoi(parts[2], &checkpoint.logic_id) &&
-      absl::SimpleAtoi(parts[3], &checkpoint.replication_hash)) {
-    const auto position = pika::ParseBinlogPosition(parts[0] + ":" + parts[1]);
+  if (parts.size() >= 4 && absl::SimpleAtoi(parts.back(), &checkpoint.replication_hash) &&
+      absl::SimpleAtoi(parts[parts.size() - 2], &checkpoint.logic_id)) {
+    parts.resize(parts.size() - 2);
+    const auto position = ParsePikaPosition(absl::StrJoin(parts, ":"));
     if (position.ok()) {
       checkpoint.position = *position;
       return checkpoint;
     }
   }
   return absl::FailedPreconditionError("the ledger's checkpoint '" + text +
-                                       "' is not FILENUM:OFFSET:LOGIC_ID:HASH; was this "
-                                       "producer's source something else than a Pika?");
+                                       "' is not POSITION:LOGIC_ID:HASH; was this producer's "
+                                       "source something else than a Pika?");
 }
 
 class PikaSource final : public Source {
@@ -56,72 +82,101 @@ class PikaSource final : public Source {
   PikaSource(const PikaSpec& spec, const SourceOptions& options) : spec_(spec), options_(options) {}
 
   absl::Status Start(const ResumePoint& point) override {
-    if (point.checkpoint) {
-      LOCKSTEP_ASSIGN_OR_RETURN(const PikaCheckpoint checkpoint,
-                                ParsePikaCheckpoint(*point.checkpoint));
-      position_ = checkpoint.position;
-      logic_id_ = checkpoint.logic_id;
-      replication_hash_ = checkpoint.replication_hash;
-    }
-    if (!point.floor.empty()) {
-      LOCKSTEP_ASSIGN_OR_RETURN(const pika::BinlogPosition floor,
-                                pika::ParseBinlogPosition(point.floor));
-      if (floor > position_) {
-        position_ = floor;
-        logic_id_.reset();
-      }
-    }
-    if (!point.seen.empty()) {
-      LOCKSTEP_ASSIGN_OR_RETURN(seen_, pika::ParseBinlogPosition(point.seen));
+    if (phase_ == Phase::kNew) {
+      LOCKSTEP_RETURN_IF_ERROR(SetPosition(point));
+      phase_ = Phase::kConnecting;
     }
     return Connect();
   }
 
   absl::Status Poll(size_t max, milliseconds timeout, std::vector<SourceEvent>& events) override {
     if (ended_) return absl::OkStatus();
-    LOCKSTEP_RETURN_IF_ERROR(Connect());
-    items_.clear();
-    const absl::Status status = Judge(link_->Take(max, timeout, items_));
-    for (const pika::PbSession::ReceivedItem& item : items_) {
-      LOCKSTEP_RETURN_IF_ERROR(TakeItem(item, events));
+    if (phase_ == Phase::kConnecting) {
+      LOCKSTEP_RETURN_IF_ERROR(Connect());
     }
-    ended_ = options_.until_end && position_ >= end_;
-    return status;
+    switch (phase_) {
+      case Phase::kCopying:
+        return FetchCopy(timeout);
+      case Phase::kWalking:
+        return WalkCopy(max, events);
+      default:
+        return Stream(max, timeout, events);
+    }
   }
 
   bool ended() const override { return ended_; }
+
+  void Acknowledge(std::string_view at) override {
+    // Once the binlog behind the copy is ledgered, nobody goes back into the copy.
+    const auto position = ParsePikaPosition(at);
+    if (copy_ == nullptr || phase_ != Phase::kStreaming || !position.ok() ||
+        position->snapshot_id != 0) {
+      return;
+    }
+    copy_->Remove();
+    copy_.reset();
+  }
 
   std::function<std::string(const SourceEvent&)> FormatCheckpoint() const override {
     return FormatPikaCheckpoint;
   }
 
  private:
-  // Has a link that streams from position_. UNAVAILABLE: not yet.
-  absl::Status Connect() {
-    if (ready_) return absl::OkStatus();
-    if (link_ == nullptr) {
-      pika::PbSessionOptions session;
-      session.password = options_.source_password;
-      session.database = database_.empty() ? spec_.database : database_;
-      session.position = position_;
-      session.logic_id = logic_id_;
-      session.replication_id = replication_id_;
-      session.replication_hash = replication_hash_;
-      link_ = std::make_unique<pika::PikaLink>(spec_.host, spec_.port, std::move(session));
+  enum class Phase { kNew, kConnecting, kCopying, kWalking, kStreaming };
+
+  absl::Status SetPosition(const ResumePoint& point) {
+    if (point.checkpoint) {
+      LOCKSTEP_ASSIGN_OR_RETURN(const PikaCheckpoint checkpoint,
+                                ParsePikaCheckpoint(*point.checkpoint));
+      resume_ = checkpoint.position;
+      if (resume_.snapshot_id == 0) logic_id_ = checkpoint.logic_id;
+      replication_hash_ = checkpoint.replication_hash;
     }
-    const absl::StatusOr<pika::PikaLink::Ready> ready = link_->AwaitReady(kReadyWait);
-    LOCKSTEP_RETURN_IF_ERROR(Judge(ready.status()));
-    if (ready->master_end < seen_) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "source behind ledger: ", spec_.Address(), ": the binlog of ", ready->database,
-          " ends at ", ToString(ready->master_end), "; ", ToString(seen_), " is in the ledger"));
+    if (!point.floor.empty()) {
+      LOCKSTEP_ASSIGN_OR_RETURN(const PikaPosition floor, ParsePikaPosition(point.floor));
+      if (floor > resume_) {
+        resume_ = floor;
+        logic_id_.reset();
+      }
     }
-    OnReady(*ready);
+    position_ = resume_.binlog;
+    seen_ = resume_;
+    if (!point.seen.empty()) {
+      LOCKSTEP_ASSIGN_OR_RETURN(const PikaPosition seen, ParsePikaPosition(point.seen));
+      seen_ = std::max(seen_, seen);
+    }
     return absl::OkStatus();
   }
 
-  void OnReady(const pika::PikaLink::Ready& ready) {
-    ready_ = true;
+  pika::PbSessionOptions SessionOptions() const {
+    pika::PbSessionOptions session;
+    session.password = options_.source_password;
+    session.database = database_.empty() ? spec_.database : database_;
+    session.position = position_;
+    session.logic_id = logic_id_;
+    session.replication_id = replication_id_;
+    session.replication_hash = replication_hash_;
+    return session;
+  }
+
+  // Leaves kConnecting, or says why not. UNAVAILABLE: not yet.
+  absl::Status Connect() {
+    if (phase_ != Phase::kConnecting) return absl::OkStatus();
+    if (link_ == nullptr) {
+      link_ = std::make_unique<pika::PikaLink>(spec_.host, spec_.port, SessionOptions());
+    }
+    const absl::StatusOr<pika::PikaLink::Ready> ready = link_->AwaitReady(kReadyWait);
+    if (!ready.ok()) return Judge(ready.status());
+    if (ready->master_end < seen_.binlog) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("source behind ledger: ", spec_.Address(), ": the binlog of ",
+                       ready->database, " ends at ", ToString(ready->master_end), "; ",
+                       ToString(seen_.binlog), " is in the ledger"));
+    }
+    return OnReady(*ready);
+  }
+
+  absl::Status OnReady(const pika::PikaLink::Ready& ready) {
     behind_since_.reset();
     database_ = ready.database;
     if (!ready.replication_id.empty()) {
@@ -130,17 +185,89 @@ class PikaSource final : public Source {
     }
     if (!writer_) {
       end_ = ready.master_end;
-      ended_ = options_.until_end && position_ >= end_;
       writer_.emplace(
           pika::PikaSourceDescriptor{spec_.Address(), spec_.host, spec_.port, replication_id_},
           database_);
     }
+    // A process that died in the middle of a copy goes on with it, or makes another.
+    if (resume_.snapshot_id != 0 && !walk_) {
+      LOCKSTEP_RETURN_IF_ERROR(OpenCopy());
+      LOCKSTEP_ASSIGN_OR_RETURN(walk_,
+                                copy_->Resume(resume_.snapshot_id, resume_.binlog, resume_.number));
+      if (!walk_) {
+        link_.reset();
+        phase_ = Phase::kCopying;
+        return absl::OkStatus();
+      }
+    }
+    if (copy_ != nullptr) copy_->Release();
+    phase_ = walk_ ? Phase::kWalking : Phase::kStreaming;
+    ended_ = options_.until_end && !walk_ && position_ >= end_;
     Log(LogLevel::kInfo, "pika_streaming",
         {{"source", spec_.Address()},
          {"db", database_},
          {"position", position_},
          {"master_end", ready.master_end},
          {"replication_id", replication_id_}});
+    return absl::OkStatus();
+  }
+
+  // ---------------------------------------------------------------- the full copy
+
+  absl::Status OpenCopy() {
+    if (copy_ != nullptr) return absl::OkStatus();
+    if (options_.snapshot_dir.empty()) {
+      return absl::FailedPreconditionError(
+          spec_.Address() +
+          ": going on needs a full copy of the database: give a directory for it with "
+          "--snapshot-dir, or keep more binlog on the master (expire-logs-nums, "
+          "expire-logs-days)");
+    }
+    LOCKSTEP_ASSIGN_OR_RETURN(
+        copy_, pika::PikaCopy::Open(options_.snapshot_dir, spec_.Address(), database_));
+    return absl::OkStatus();
+  }
+
+  absl::Status FetchCopy(milliseconds timeout) {
+    const auto position =
+        copy_->Fetch(spec_.host, spec_.port, SessionOptions(), seen_.snapshot_id, timeout);
+    LOCKSTEP_RETURN_IF_ERROR(position.status());
+    if (!*position) return absl::OkStatus();
+    if (**position < seen_.binlog) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "source behind ledger: ", spec_.Address(), ": the full copy of ", database_, " ends at ",
+          ToString(**position), "; ", ToString(seen_.binlog), " is in the ledger"));
+    }
+    position_ = **position;
+    end_ = std::max(end_, position_);
+    logic_id_.reset();
+    resume_ = PikaPosition();
+    walk_ = true;
+    phase_ = Phase::kConnecting;
+    return absl::OkStatus();
+  }
+
+  absl::Status WalkCopy(size_t max, std::vector<SourceEvent>& events) {
+    const size_t before = events.size();
+    LOCKSTEP_ASSIGN_OR_RETURN(walk_, copy_->Walk(max, *writer_, events));
+    for (size_t i = before; i < events.size(); ++i) events[i].resume = {0, replication_hash_};
+    if (walk_) return absl::OkStatus();
+    resume_ = PikaPosition();
+    phase_ = Phase::kStreaming;
+    ended_ = options_.until_end && position_ >= end_;
+    return absl::OkStatus();
+  }
+
+  // ---------------------------------------------------------------- the binlog
+
+  absl::Status Stream(size_t max, milliseconds timeout, std::vector<SourceEvent>& events) {
+    items_.clear();
+    const absl::Status status = link_->Take(max, timeout, items_);
+    for (const pika::PbSession::ReceivedItem& item : items_) {
+      LOCKSTEP_RETURN_IF_ERROR(TakeItem(item, events));
+    }
+    ended_ = options_.until_end && position_ >= end_;
+    return status.ok() ? status : Judge(status);
   }
 
   absl::Status TakeItem(const pika::PbSession::ReceivedItem& item,
@@ -148,6 +275,7 @@ class PikaSource final : public Source {
     LOCKSTEP_ASSIGN_OR_RETURN(std::optional<SourceEvent> event,
                               writer_->Write(item.bytes, item.end));
     position_ = item.end;
+    copied_ = false;
     // The session has parsed it, and checked that it counts on.
     const pika::BinlogItem parsed = pika::ParseBinlogItem(item.bytes).value();
     if (!pika::IsPaddingItem(parsed)) logic_id_ = parsed.logic_id;
@@ -164,46 +292,68 @@ class PikaSource final : public Source {
     return absl::OkStatus();
   }
 
-  // What an error of the link means for the source. After any the link is dropped, unless it only
-  // needs more time.
+  // What an error of the link means for the source. The link is dropped, unless it only needs more
+  // time.
   absl::Status Judge(const absl::Status& status) {
-    if (status.ok() || (!ready_ && absl::IsUnavailable(status) && !link_->failed())) return status;
+    if (absl::IsUnavailable(status) && !link_->failed()) return status;
+    if (database_.empty()) database_ = link_->database();
     link_.reset();
-    ready_ = false;
+    phase_ = Phase::kConnecting;
     const std::string message(status.message());
-    if (absl::IsDataLoss(status)) {
-      // It may have been the connection, or a server that dropped entries from its queue: once
-      // more, from the last good position.
-      const bool again = lost_at_ == position_;
-      lost_at_ = position_;
-      if (again) return absl::FailedPreconditionError(message + " (seen twice)");
-      Log(LogLevel::kWarn, "binlog_damaged", {{"source", spec_.Address()}, {"why", message}});
-      return absl::UnavailableError(message);
+    switch (status.code()) {
+      case absl::StatusCode::kDataLoss: {
+        // It may have been the connection, or a server that dropped entries from its queue: once
+        // more, from the last good position.
+        const bool again = lost_at_ == position_;
+        lost_at_ = position_;
+        if (again) return absl::FailedPreconditionError(message + " (seen twice)");
+        Log(LogLevel::kWarn, "binlog_damaged", {{"source", spec_.Address()}, {"why", message}});
+        return absl::UnavailableError(message);
+      }
+      case absl::StatusCode::kOutOfRange: {
+        const Clock::time_point now = Clock::now();
+        if (!behind_since_) behind_since_ = now;
+        return now - *behind_since_ < options_.pika_behind_max
+                   ? absl::UnavailableError(message)
+                   : absl::FailedPreconditionError(message);
+      }
+      case absl::StatusCode::kAborted:
+        return OnPurged(message);
+      default:
+        return status;
     }
-    if (absl::IsOutOfRange(status)) {
-      const Clock::time_point now = Clock::now();
-      if (!behind_since_) behind_since_ = now;
-      return now - *behind_since_ < options_.pika_behind_max
-                 ? absl::UnavailableError(message)
-                 : absl::FailedPreconditionError(message);
+  }
+
+  absl::Status OnPurged(const std::string& message) {
+    if (std::exchange(copied_, true)) {
+      return absl::FailedPreconditionError(
+          message + "; right behind a full copy that cannot be helped by another one");
     }
-    return status;
+    if (const absl::Status status = OpenCopy(); !status.ok()) return Annotate(status, message);
+    Log(LogLevel::kWarn, "binlog_purged", {{"source", spec_.Address()}, {"why", message}});
+    walk_ = false;
+    phase_ = Phase::kCopying;
+    return absl::OkStatus();
   }
 
   const PikaSpec spec_;
   const SourceOptions options_;
-  std::unique_ptr<pika::PikaLink> link_;
-  bool ready_ = false;  // link_ streams.
+  Phase phase_ = Phase::kNew;
+  std::unique_ptr<pika::PikaLink> link_;  // At position_; not in kCopying.
+  std::unique_ptr<pika::PikaCopy> copy_;  // From the first need on, until its files are removed.
   std::optional<pika::PikaEventWriter> writer_;
   std::vector<pika::PbSession::ReceivedItem> items_;
 
   std::string database_;
   std::string replication_id_;
   uint64_t replication_hash_ = 0;
-  pika::BinlogPosition position_;     // The end of what was handed out.
+  PikaPosition resume_;               // Where the ledger is, until we are past it.
+  PikaPosition seen_;                 // The greatest that is ledgered.
+  pika::BinlogPosition position_;     // The end of what was handed out, or the copy's.
   std::optional<uint64_t> logic_id_;  // Of the entry that ends there.
-  pika::BinlogPosition seen_;         // The greatest that is ledgered.
   pika::BinlogPosition end_;          // until_end: where the master's log ended at the start.
+  bool walk_ = false;                 // A copy is there and not walked to its end.
+  bool copied_ = false;               // A copy was made, and no entry came since.
   bool ended_ = false;
   bool unknown_named_ = false;
   std::optional<pika::BinlogPosition> lost_at_;

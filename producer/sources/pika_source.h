@@ -1,14 +1,18 @@
-// Pika: one database's binlog, read as a slave of an unmodified Pika 3.1 to 4.0 reads it.
+// Pika: one database, read as a slave of an unmodified Pika 3.1 to 4.0 reads it: its binlog, and
+// before that a full copy where the binlog does not reach back (3.5 and later).
 //
-// The position is where the entry ends in the binlog, `FILENUM:OFFSET`. The checkpoint is
-// `FILENUM:OFFSET:LOGIC_ID:HASH`: the entry's own count, and a hash of the replication id, so that
+// The position is where an entry ends in the binlog, `FILENUM:OFFSET`; within a full copy it is
+// `FILENUM:OFFSET:ID:NUMBER`: the dump's position, the copy's id and the event's number in it,
+// which lies behind the one and before whatever follows in the binlog. The checkpoint is the
+// position,
+// `:LOGIC_ID:HASH`: the entry's own count (0 in a copy), and a hash of the replication id, so that
 // a master with another history is noticed (*source behind ledger*).
 //
 // One source is one database: their binlogs are independent of each other, and there is no order
 // between them to keep. A master with several needs a producer for each.
 //
-// A position that the master has purged needs a full copy of the database, which is not read:
-// FAILED_PRECONDITION says so.
+// A full copy is made only if there is a directory for it (SourceOptions::snapshot_dir); without, a
+// position that the master has purged is FAILED_PRECONDITION.
 #ifndef LOCKSTEP_PRODUCER_SOURCES_PIKA_SOURCE_H_
 #define LOCKSTEP_PRODUCER_SOURCES_PIKA_SOURCE_H_
 

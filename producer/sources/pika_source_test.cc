@@ -3,8 +3,12 @@
 #include "producer/sources/pika_source.h"
 
 #include <chrono>
+#include <filesystem>
+#include <fstream>
 #include <memory>
 #include <random>
+#include <set>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -15,6 +19,9 @@
 #include <gtest/gtest.h>
 #include <rapidjson/document.h>
 
+#include "producer/pika/dump_reader.h"
+#include "producer/pika/event_schema.h"
+#include "tests/support/pika_fixtures.h"
 #include "tests/support/pika_master.h"
 
 namespace lockstep {
@@ -243,7 +250,7 @@ TEST_F(PikaSourceTest, WhatAPersonMustSettleIsRefused) {
   refused(StatusCode::kFailedPrecondition, "has purged its binlog of db0 at 0:0", {}, "secret",
           "db0");
   const absl::Status checkpoint = Start({"17:3:9", "", ""});
-  EXPECT_THAT(std::string(checkpoint.message()), HasSubstr("is not FILENUM:OFFSET:LOGIC_ID:HASH"));
+  EXPECT_THAT(std::string(checkpoint.message()), HasSubstr("is not POSITION:LOGIC_ID:HASH"));
 }
 
 TEST_F(PikaSourceTest, AMasterThatLostItsTailIsWaitedForAndThenRefused) {
@@ -278,6 +285,148 @@ TEST_F(PikaSourceTest, AMasterThatIsAwayIsNamed) {
   EXPECT_TRUE(absl::IsUnavailable(status));
   EXPECT_THAT(std::string(status.message()),
               HasSubstr(absl::StrCat("cannot connect to the replication port ", port + 2000)));
+}
+
+// ---------------------------------------------------------------- the full copy
+
+class PikaCopyTest : public PikaSourceTest {
+ protected:
+  PikaCopyTest() {
+    std::string pattern = std::filesystem::temp_directory_path() / "lockstep-pika-XXXXXX";
+    directory_ = mkdtemp(pattern.data());
+    pika::UnpackPikaFixture("4.0.1-pb", directory_ + "/fixture", "dump/db0");
+    StartMaster();
+    std::ifstream in(Dump() + "/info");
+    std::stringstream info;
+    info << in.rdbuf();
+    position_ = pika::ParseDumpInfo(info.str()).value();
+    master_->SetDump("db0", Dump(), position_);
+    options_.until_end = true;
+    options_.snapshot_dir = directory_ + "/copies";
+  }
+  ~PikaCopyTest() override {
+    source_.reset();
+    std::filesystem::remove_all(directory_);
+  }
+  std::string Dump() const { return directory_ + "/fixture/dump/db0"; }
+  size_t KeysInDump() const {
+    const int64_t now_ms = std::chrono::duration_cast<milliseconds>(
+                               std::chrono::system_clock::now().time_since_epoch())
+                               .count();
+    const auto reader = pika::DumpReader::Open(Dump(), now_ms).value();
+    pika::DumpBatch batch;
+    while (reader->Next(batch).value()) {
+    }
+    return static_cast<size_t>(reader->keys());
+  }
+  std::vector<SourceEvent> ReadToEnd(const ResumePoint& point = {}) {
+    const absl::Status started = Start(point, options_);
+    EXPECT_TRUE(started.ok()) << started;
+    std::vector<SourceEvent> events;
+    const absl::Status status = PollUntil(1'000'000, events);
+    EXPECT_TRUE(status.ok()) << status;
+    EXPECT_TRUE(source_->ended());
+    return events;
+  }
+  static std::string IdOf(const SourceEvent& event) {
+    rapidjson::Document json;
+    json.Parse(event.payload.value->c_str());
+    return json["event_id"].GetString();
+  }
+
+  std::string directory_;
+  BinlogPosition position_;
+  SourceOptions options_;
+};
+
+TEST_F(PikaCopyTest, EveryKeyComesBeforeTheBinlogThatFollows) {
+  Append(1, 20);
+  master_->SpoilSnapshots(1, 1);  // Not ready at first, and then another dump in between.
+  const std::vector<SourceEvent> events = ReadToEnd();
+  ASSERT_GT(events.size(), 20U);
+  const pika::EventSchema schema;
+  std::set<std::string> ids;
+  std::set<std::string> keys;
+  std::string before;
+  for (size_t i = 0; i < events.size(); ++i) {
+    const SourceEvent& event = events[i];
+    schema.ExpectValid(*event.payload.value);
+    EXPECT_TRUE(ids.insert(IdOf(event)).second) << IdOf(event);
+    EXPECT_TRUE(CompareSourcePositions(event.at, before) > 0) << event.at;
+    before = event.at;
+    if (i + 20 < events.size()) keys.insert(*event.payload.key);
+  }
+  EXPECT_EQ(keys.size(), KeysInDump());
+  ExpectKeys({events.end() - 20, events.end()}, 1, 20);
+  EXPECT_EQ(events.back().at, ToString(master_->End("db0")));
+  EXPECT_THAT(master_->Complaints(), IsEmpty());
+}
+
+TEST_F(PikaCopyTest, AProcessThatDiedInTheMiddleGoesOnWithTheSameCopy) {
+  Append(1, 5);
+  const std::vector<SourceEvent> events = ReadToEnd();
+  const size_t done = events.size() / 2;
+  const std::string checkpoint = source_->FormatCheckpoint()(events[done]);
+  for (const ResumePoint& point : {ResumePoint{checkpoint, "", events[done].at},
+                                   ResumePoint{std::nullopt, events[done].at, events[done].at}}) {
+    const std::vector<SourceEvent> rest = ReadToEnd(point);
+    ASSERT_EQ(rest.size(), events.size() - done - 1);
+    for (size_t i = 0; i < rest.size(); ++i) {
+      ASSERT_EQ(rest[i].at, events[done + 1 + i].at);
+      ASSERT_EQ(rest[i].payload.value, events[done + 1 + i].payload.value);
+    }
+  }
+}
+
+TEST_F(PikaCopyTest, WithoutItsFilesTheCopyIsMadeAgainUnderAGreaterId) {
+  const std::vector<SourceEvent> events = ReadToEnd();
+  source_.reset();
+  std::filesystem::remove_all(options_.snapshot_dir);
+  const SourceEvent& last = events[10];
+  const std::vector<SourceEvent> again = ReadToEnd({std::nullopt, last.at, last.at});
+  EXPECT_EQ(again.size(), events.size());
+  EXPECT_TRUE(CompareSourcePositions(again[0].at, events.back().at) > 0);
+}
+
+TEST_F(PikaCopyTest, ItsFilesGoOnceTheBinlogBehindItIsLedgered) {
+  Append(1, 5);
+  const std::vector<SourceEvent> events = ReadToEnd();
+  const auto dumps = [&] {
+    int count = 0;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(options_.snapshot_dir)) {
+      count += entry.path().filename() == "dump" ? 1 : 0;
+    }
+    return count;
+  };
+  source_->Acknowledge(events[events.size() - 6].at);  // The copy's last.
+  EXPECT_EQ(dumps(), 1);
+  source_->Acknowledge(events.back().at);
+  EXPECT_EQ(dumps(), 0);
+}
+
+TEST_F(PikaCopyTest, WithoutADirectoryItIsRefused) {
+  options_.snapshot_dir.clear();
+  const absl::Status status = Start({}, options_);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("has purged its binlog of db0 at 0:0"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("--snapshot-dir"));
+}
+
+TEST_F(PikaCopyTest, ACopyThatIsPurgedAtOnceIsAnAlarmAndNoLoop) {
+  master_->Purge("db0", position_.filenum + 1);
+  absl::Status status = Start({}, options_);
+  std::vector<SourceEvent> events;
+  if (status.ok()) status = PollUntil(1, events);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("right behind a full copy"));
+}
+
+TEST_F(PikaCopyTest, OneDirectoryServesOneProcess) {
+  ASSERT_TRUE(Start({}, options_).ok());
+  std::vector<SourceEvent> events;
+  ASSERT_TRUE(PollUntil(1, events).ok());
+  const auto first = std::move(source_);
+  EXPECT_EQ(Start({}, options_).code(), absl::StatusCode::kFailedPrecondition);
 }
 
 }  // namespace

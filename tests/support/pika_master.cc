@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <deque>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +14,7 @@
 #include "producer/pika/pb_frame.h"
 #include "producer/pika/replication.pb.h"
 #include "producer/pika/resp_command.h"
+#include "producer/pika/snapshot.pb.h"
 
 #include <asio/buffer.hpp>
 #include <asio/ip/address_v4.hpp>
@@ -21,10 +25,13 @@
 namespace lockstep::pika {
 namespace {
 
+namespace fs = std::filesystem;
 using asio::ip::tcp;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kTickEvery{50};
+constexpr int kReplicationPort = 2000;  // Above the client port.
+constexpr int kSnapshotPort = 10'001;
 
 BinlogPosition PositionOf(const BinlogPoint& point) { return {point.filenum(), point.offset()}; }
 
@@ -103,6 +110,9 @@ class PikaMaster::Connection : public std::enable_shared_from_this<Connection> {
       case TRY_SYNC:
         OnTrySync(request.try_sync());
         return true;
+      case DB_SYNC:
+        OnDbSync(request.db_sync());
+        return true;
       case BINLOG_SYNC:
         return OnBinlogSync(request.binlog_sync());
       default:
@@ -151,7 +161,7 @@ class PikaMaster::Connection : public std::enable_shared_from_this<Connection> {
     const BinlogPosition at = PositionOf(request.point());
     if (at > log.end) {
       answer.set_answer(Response::TrySync::POINT_LARGER);
-    } else if (at.filenum < log.first_file) {
+    } else if (at.filenum < log.first_file || at < log.begin) {
       answer.set_answer(Response::TrySync::POINT_PURGED);
     } else if (!EntryAt(log, at)) {
       answer.set_answer(Response::TrySync::ERROR);
@@ -166,10 +176,26 @@ class PikaMaster::Connection : public std::enable_shared_from_this<Connection> {
     Say(response);
   }
 
+  void OnDbSync(const Request::Sync& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(master_.mu_) {
+    const std::string& name = request.slot().db_name();
+    LOCKSTEP_CHECK(master_.logs_.contains(name), "a wrong name here crashes a real Pika");
+    Slave& slave = slaves_[name];
+    slave = Slave();
+    slave.session_id = master_.logs_.at(name).next_session++;
+    slave.heard_at = slave.sent_at = Clock::now();
+    Response response;
+    response.set_type(DB_SYNC);
+    response.set_status(STATUS_OK);
+    response.mutable_db_sync()->mutable_slot()->set_db_name(name);
+    response.mutable_db_sync()->mutable_slot()->set_slot_id(0);
+    response.mutable_db_sync()->set_session_id(slave.session_id);
+    Say(response);
+  }
+
   // Number of the entry that begins at `at`; one past the last if the log ends there.
   std::optional<size_t> EntryAt(const Log& log, BinlogPosition at)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(master_.mu_) {
-    if (at == BinlogPosition()) return 0;
+    if (at == log.begin) return 0;
     const auto found = std::lower_bound(
         log.entries.begin(), log.entries.end(), at,
         [](const Entry& entry, const BinlogPosition& end) { return entry.end < end; });
@@ -305,14 +331,106 @@ class PikaMaster::Connection : public std::enable_shared_from_this<Connection> {
   bool closed_ = false;
 };
 
+// Serves files of dumps; blocking reads of small files are good enough here.
+class PikaMaster::SnapshotConnection : public std::enable_shared_from_this<SnapshotConnection> {
+ public:
+  SnapshotConnection(PikaMaster& master, tcp::socket socket)
+      : master_(master), socket_(std::move(socket)) {}
+
+  void Read() {
+    socket_.async_read_some(asio::buffer(buffer_), [this, self = shared_from_this()](
+                                                       asio::error_code error, size_t bytes) {
+      if (error) return;
+      reader_.Append({buffer_.data(), bytes});
+      for (auto frame = reader_.Next(); frame.ok() && *frame; frame = reader_.Next()) {
+        SnapshotRequest request;
+        if (!request.ParseFromArray((*frame)->data(), static_cast<int>((*frame)->size()))) return;
+        std::string answer;
+        AppendPbFrame(Answer(request).SerializeAsString(), answer);
+        asio::write(socket_, asio::buffer(answer), error);
+        if (error) return;
+      }
+      Read();
+    });
+  }
+
+ private:
+  static std::string ReadFile(const fs::path& path) {
+    std::ifstream in(path, std::ios::binary);
+    std::stringstream bytes;
+    bytes << in.rdbuf();
+    return bytes.str();
+  }
+
+  SnapshotResponse Answer(const SnapshotRequest& request) {
+    MutexLock lock(master_.mu_);
+    SnapshotResponse response;
+    response.set_type(request.type());
+    response.set_reader_index(request.reader_index());
+    response.set_db_name(request.db_name());
+    response.set_slot_id(0);
+    response.set_snapshot_uuid("");
+    response.set_status(SNAPSHOT_ERROR);
+    const auto log = master_.logs_.find(request.db_name());
+    if (log == master_.logs_.end() || log->second.dump_directory.empty()) return response;
+    const fs::path directory = log->second.dump_directory;
+    int& spoiled =
+        request.type() == SNAPSHOT_META ? master_.spoiled_lists_ : master_.spoiled_files_;
+    const bool spoil = spoiled > 0 && spoiled-- > 0;
+    if (request.type() == SNAPSHOT_META && spoil) return response;
+    response.set_status(SNAPSHOT_OK);
+    response.set_snapshot_uuid(std::string(32, spoil ? 'b' : 'a'));
+    if (request.type() == SNAPSHOT_META) {
+      for (const auto& entry : fs::recursive_directory_iterator(directory)) {
+        if (entry.is_directory()) continue;
+        response.mutable_meta()->add_filenames(fs::relative(entry.path(), directory).string());
+      }
+      return response;
+    }
+    const std::string bytes = ReadFile(directory / request.file().filename());
+    SnapshotResponse::File& file = *response.mutable_file();
+    // A real master's answers end at 16 MiB of the file; these end far earlier.
+    const std::string piece =
+        bytes.substr(request.file().offset(), std::min<uint64_t>(request.file().count(), 100'000));
+    file.set_eof(request.file().offset() + piece.size() == bytes.size() ? 1 : 0);
+    file.set_count(piece.size());
+    file.set_offset(request.file().offset());
+    file.set_data(piece);
+    file.set_checksum("");
+    file.set_filename(request.file().filename());
+    return response;
+  }
+
+  PikaMaster& master_;
+  tcp::socket socket_;
+  std::array<char, 16 * 1024> buffer_;
+  PbFrameReader reader_;
+};
+
 PikaMaster::PikaMaster(PikaMasterOptions options) : options_(std::move(options)) {
   for (const std::string& name : options_.databases) logs_[name];
-  const tcp::endpoint loopback(asio::ip::address_v4::loopback(), 0);
-  acceptor_.open(loopback.protocol());
-  acceptor_.bind(loopback);
-  acceptor_.listen();
-  port_ = acceptor_.local_endpoint().port() - 2000;
-  LOCKSTEP_CHECK(port_ > 0, "ports that a system hands out lie above 2000");
+  // Two ports in a fixed distance, both free.
+  const auto bind = [](tcp::acceptor& acceptor, int port) {
+    asio::error_code error;
+    const tcp::endpoint at(asio::ip::address_v4::loopback(), static_cast<uint16_t>(port));
+    acceptor.open(at.protocol());
+    acceptor.bind(at, error);
+    if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
+    if (error) acceptor.close();
+    return !error;
+  };
+  for (int tries = 0; port_ == 0; ++tries) {
+    LOCKSTEP_CHECK(tries < 1000, "some pair of ports is free");
+    if (!bind(acceptor_, 0)) continue;
+    const int port = acceptor_.local_endpoint().port() - kReplicationPort;
+    if (port > 0 && port + kSnapshotPort < 65'536 &&
+        bind(snapshot_acceptor_, port + kSnapshotPort)) {
+      port_ = port;
+    } else {
+      acceptor_.close();
+    }
+  }
+  AcceptSnapshot();
   Accept();
   thread_ = std::thread([this] { io_.run(); });
 }
@@ -334,6 +452,30 @@ void PikaMaster::Accept() {
     connection->Start();
     Accept();
   });
+}
+
+void PikaMaster::AcceptSnapshot() {
+  snapshot_acceptor_.async_accept([this](asio::error_code error, tcp::socket socket) {
+    if (error) return;
+    std::make_shared<SnapshotConnection>(*this, std::move(socket))->Read();
+    AcceptSnapshot();
+  });
+}
+
+void PikaMaster::SetDump(const std::string& database, const std::string& directory,
+                         BinlogPosition position) {
+  MutexLock lock(mu_);
+  Log& log = logs_.at(database);
+  log.dump_directory = directory;
+  if (!log.entries.empty()) return;
+  log.begin = log.end = position;
+  log.first_file = position.filenum;
+}
+
+void PikaMaster::SpoilSnapshots(int lists, int files) {
+  MutexLock lock(mu_);
+  spoiled_lists_ = lists;
+  spoiled_files_ = files;
 }
 
 void PikaMaster::Complain(const std::string& what) { complaints_.push_back(what); }
@@ -392,7 +534,7 @@ void PikaMaster::Truncate(const std::string& database, BinlogPosition end) {
     log.entries.pop_back();
     --log.logic_id;
   }
-  log.end = log.entries.empty() ? BinlogPosition() : log.entries.back().end;
+  log.end = log.entries.empty() ? log.begin : log.entries.back().end;
 }
 
 void PikaMaster::SkipOne() {

@@ -1,7 +1,7 @@
-// PikaMaster stands in for a Pika 3.5 master on loopback: its replication port, and binlogs in
-// memory that tests append to. It keeps a master's rules and so sees a slave that breaks them: a
-// position must be a boundary, acknowledgements must name what was sent and come once, a slave is
-// forgotten after silence. It also misbehaves on command.
+// PikaMaster stands in for a Pika 3.5 master on loopback: its replication port, its snapshot port,
+// and binlogs in memory that tests append to. It keeps a master's rules and so sees a slave that
+// breaks them: a position must be a boundary, acknowledgements must name what was sent and come
+// once, a slave is forgotten after silence. It also misbehaves on command.
 //
 // One thread of its own; every call is thread-safe. Ends with this object.
 #ifndef LOCKSTEP_TESTS_SUPPORT_PIKA_MASTER_H_
@@ -41,13 +41,20 @@ class PikaMaster {
   explicit PikaMaster(PikaMasterOptions options = {});
   ~PikaMaster();
 
-  // The client port to name in a SOURCE. (Nothing listens there; the replication port does.)
+  // The client port to name in a SOURCE. (Nothing listens there; the ports above it do.)
   int32_t port() const { return port_; }
 
   // Logs a command.
   void Append(const std::string& database, const std::vector<std::string_view>& args);
   // Where the database's binlog ends.
   BinlogPosition End(const std::string& database);
+
+  // The database's dump, as bgsave leaves it, and where its binlog was then: an empty log goes on
+  // there, and has nothing below.
+  void SetDump(const std::string& database, const std::string& directory, BinlogPosition position);
+  // So many requests for the list are answered with "not ready", and so many for a file with
+  // another dump's uuid.
+  void SpoilSnapshots(int lists, int files);
 
   // From now on the files below `filenum` are gone.
   void Purge(const std::string& database, uint32_t filenum);
@@ -69,13 +76,16 @@ class PikaMaster {
 
  private:
   class Connection;
+  class SnapshotConnection;
   struct Entry {
     BinlogPosition end;
     std::string bytes;
   };
   struct Log {
     std::vector<Entry> entries;
+    BinlogPosition begin;
     BinlogPosition end;
+    std::string dump_directory;
     BinlogPosition acknowledged;
     uint64_t logic_id = 0;
     uint32_t first_file = 0;
@@ -83,11 +93,13 @@ class PikaMaster {
   };
 
   void Accept();
+  void AcceptSnapshot();
   void Complain(const std::string& what) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const PikaMasterOptions options_;
   asio::io_context io_;
   asio::ip::tcp::acceptor acceptor_{io_};
+  asio::ip::tcp::acceptor snapshot_acceptor_{io_};
   int32_t port_ = 0;
   std::set<std::shared_ptr<Connection>> connections_;  // Its thread only.
 
@@ -98,6 +110,8 @@ class PikaMaster {
   size_t cut_after_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   bool silent_ ABSL_GUARDED_BY(mu_) = false;
   bool skip_one_ ABSL_GUARDED_BY(mu_) = false;
+  int spoiled_lists_ ABSL_GUARDED_BY(mu_) = 0;
+  int spoiled_files_ ABSL_GUARDED_BY(mu_) = 0;
 
   std::thread thread_;
 };
