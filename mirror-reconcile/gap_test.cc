@@ -13,13 +13,8 @@
 namespace lockstep {
 namespace {
 
-class GapTest : public testing::Test {
+class GapTest : public TwoSitesTest {
  protected:
-  GapTest() {
-    writer_.Open("A", p_);
-    writer_.Open("B", p_);
-  }
-
   // P: A1 A2 B1 A3 B2 B3 A4, each a commit group of its own.
   void WriteSeven() {
     writer_.SendAndCommit("A", 2);
@@ -28,13 +23,6 @@ class GapTest : public testing::Test {
     writer_.SendAndCommit("B", 2);
     writer_.SendAndCommit("A");
   }
-
-  LedgerState state_{true};
-  MemoryLedger ledger_{&state_, kAllRules, "admin"};
-  MemoryLog p_;
-  MemoryLog s_;
-  TestWriter writer_{ledger_, "cluster-p", "orders"};
-  TestSite site_{ledger_, "cluster-s", {{"orders", &s_}}};
 };
 
 TEST_F(GapTest, EmptyStandbyLacksEverythingInLedgerOrder) {

@@ -25,11 +25,9 @@ class LogSink final : public RecordSink {
   int64_t records_left_;
 };
 
-class ReinjectTest : public testing::Test {
+class ReinjectTest : public TwoSitesTest {
  protected:
   ReinjectTest() {
-    writer_.Open("A", p_);
-    writer_.Open("B", p_);
     for (int i = 0; i < 5; ++i) {  // A1-3 B1-2 A4-6 B3-4 …
       writer_.SendAndCommit("A", 3);
       writer_.SendAndCommit("B", 2);
@@ -51,12 +49,6 @@ class ReinjectTest : public testing::Test {
     };
   }
 
-  LedgerState state_{true};
-  MemoryLedger ledger_{&state_, kAllRules, "admin"};
-  MemoryLog p_;
-  MemoryLog s_;
-  TestWriter writer_{ledger_, "cluster-p", "orders"};
-  TestSite site_{ledger_, "cluster-s", {{"orders", &s_}}};
   Seq lost_;
 };
 

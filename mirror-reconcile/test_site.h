@@ -168,6 +168,22 @@ struct TestSite {
   }
 };
 
+// Producers A and B write to P; s_ is what its mirror has brought to the standby.
+class TwoSitesTest : public testing::Test {
+ protected:
+  TwoSitesTest() {
+    writer_.Open("A", p_);
+    writer_.Open("B", p_);
+  }
+
+  LedgerState state_{true};
+  MemoryLedger ledger_{&state_, kAllRules, "admin"};
+  MemoryLog p_;
+  MemoryLog s_;
+  TestWriter writer_{ledger_, "cluster-p", "orders"};
+  TestSite site_{ledger_, "cluster-s", {{"orders", &s_}}};
+};
+
 }  // namespace lockstep
 
 #endif  // LOCKSTEP_MIRROR_RECONCILE_TEST_SITE_H_

@@ -7,11 +7,9 @@
 namespace lockstep {
 namespace {
 
-class VerifyTest : public testing::Test {
+class VerifyTest : public TwoSitesTest {
  protected:
   VerifyTest() {
-    writer_.Open("A", p_);
-    writer_.Open("B", p_);
     writer_.SendAndCommit("A", 2);  // P: A1 A2 B1 B2 A3
     writer_.SendAndCommit("B", 2);
     writer_.SendAndCommit("A");
@@ -27,13 +25,6 @@ class VerifyTest : public testing::Test {
     return text + (verdicts.good() ? "good" : "bad");
   }
   std::string Verify() const { return Text(site_.Verify()); }
-
-  LedgerState state_{true};
-  MemoryLedger ledger_{&state_, kAllRules, "admin"};
-  MemoryLog p_;
-  MemoryLog s_;
-  TestWriter writer_{ledger_, "cluster-p", "orders"};
-  TestSite site_{ledger_, "cluster-s", {{"orders", &s_}}};
 };
 
 TEST_F(VerifyTest, CompleteMirrorIsGood) {
