@@ -104,6 +104,8 @@ class PipelineTest : public testing::Test {
     return count;
   }
 
+  void LeaveInKafka(int count);
+
   // I1 and I2 over what the cluster really has; returns the ledgered values by position.
   std::map<int, std::string> CheckedLog() {
     std::map<int, std::string> values;
@@ -184,6 +186,20 @@ class Running {
   absl::Status status_;
   std::thread thread_;
 };
+
+// A process that is lost when `count` records are in Kafka and none is ledgered.
+void PipelineTest::LeaveInKafka(int count) {
+  auto ledger = Ledger();
+  ledger->SetFate([](const PendingCommit& commit) {
+    return commit.call == "Append" ? CommitFate::kUnknownNotApplied : CommitFate::kDurable;
+  });
+  ProducerOptions options = Options();
+  options.drain_timeout = milliseconds(300);
+  Running lost(options, List(Values(count), false), std::move(ledger));
+  ASSERT_TRUE(lost.Await([&](const ProducerProgress&) { return InKafka() == count; }));
+  EXPECT_EQ(lost.Stop().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(Ledgered(), 0);
+}
 
 TEST_F(PipelineTest, EveryEventIsInKafkaAndLedgeredOnce) {
   Producer producer(Options(), List(Values(5000)), Ledger());
@@ -269,18 +285,7 @@ TEST_F(PipelineTest, UnknownOutcomesAreRepeatedUntilTheyAreKnown) {
 }
 
 TEST_F(PipelineTest, WhatALostProcessLeftInKafkaIsAdopted) {
-  auto ledger = Ledger();
-  ledger->SetFate([](const PendingCommit& commit) {
-    return commit.call == "Append" ? CommitFate::kUnknownNotApplied : CommitFate::kDurable;
-  });
-  ProducerOptions options = Options();
-  options.drain_timeout = milliseconds(300);
-  {
-    Running lost(options, List(Values(40), false), std::move(ledger));
-    ASSERT_TRUE(lost.Await([this](const ProducerProgress&) { return InKafka() == 40; }));
-    EXPECT_EQ(lost.Stop().code(), absl::StatusCode::kCancelled);
-  }
-  EXPECT_EQ(Ledgered(), 0);
+  LeaveInKafka(40);
   Producer next(Options(), List(Values(50)), Ledger());
   ASSERT_TRUE(next.Run().ok());
   EXPECT_EQ(next.progress().adopted, 40);
@@ -289,18 +294,8 @@ TEST_F(PipelineTest, WhatALostProcessLeftInKafkaIsAdopted) {
 }
 
 TEST_F(PipelineTest, WithoutAdoptionTheyAreVoidAndSentAgain) {
-  auto ledger = Ledger();
-  ledger->SetFate([](const PendingCommit& commit) {
-    return commit.call == "Append" ? CommitFate::kUnknownNotApplied : CommitFate::kDurable;
-  });
+  LeaveInKafka(40);
   ProducerOptions options = Options();
-  options.drain_timeout = milliseconds(300);
-  {
-    Running lost(options, List(Values(40), false), std::move(ledger));
-    ASSERT_TRUE(lost.Await([this](const ProducerProgress&) { return InKafka() == 40; }));
-    EXPECT_EQ(lost.Stop().code(), absl::StatusCode::kCancelled);
-  }
-  options = Options();
   options.adopt = false;
   Producer next(options, List(Values(50)), Ledger());
   ASSERT_TRUE(next.Run().ok());
