@@ -53,7 +53,7 @@ void AddFlags(Program& program, Flags& flags) {
                  "for the same --name")
       ->group("Producer");
   app.add_option("--source-db", flags.source_db,
-                 "table: the database to read, libpq syntax [default: --ledger's]")
+                 "table: the database to read, libpq syntax; default: --ledger's")
       ->group("Producer");
   app.add_option("--source-password-file", flags.source_password_file,
                  "pika: a file with the master's requirepass")
@@ -68,9 +68,10 @@ void AddFlags(Program& program, Flags& flags) {
                "Stop at what is there at the start, instead of following the source")
       ->group("Producer");
   app.add_option("--partition", flags.partition,
-                 "All records go there [default: by key (murmur2, as Java clients), else by "
-                 "source position]")
+                 "All records go there; default: by key (murmur2, as Java clients), else by "
+                 "source position")
       ->check(CLI::Range(0, 1'000'000))
+      ->default_str("")
       ->group("Producer");
   app.add_option("--bad-lines", flags.bad_lines, "jsonl: stop at a bad line, or skip it")
       ->check(CLI::IsMember({"stop", "skip"}))
@@ -105,13 +106,13 @@ void AddFlags(Program& program, Flags& flags) {
 std::vector<std::string> Validate(const CommonOptions& common, const Flags& flags) {
   std::vector<std::string> complaints;
   const auto need = [&](bool given, const char* flag) {
-    if (!given) complaints.push_back(std::string(flag) + " is needed");
+    if (!given) complaints.push_back(std::string(flag) + " is required");
   };
   need(!flags.name.empty(), "--name");
   need(!flags.source.empty(), "--source");
   need(!common.brokers.empty(), "--brokers");
   need(!common.ledger.empty(), "--ledger");
-  need(!common.Topic().empty(), "--topic");
+  need(!common.Topic().empty(), "--topic or --stream");
   if (!flags.name.empty() && !ValidProducerName(flags.name)) {
     complaints.emplace_back("--name must have 1 to 255 bytes");
   }
@@ -125,9 +126,6 @@ std::vector<std::string> Validate(const CommonOptions& common, const Flags& flag
   if (common.streams.size() == 1 && flags.partition >= 0 &&
       common.streams[0].partition != flags.partition) {
     complaints.emplace_back("--stream and --partition name different partitions");
-  }
-  if (!common.mirror_topic.empty()) {
-    complaints.emplace_back("--mirror-topic is for readers; a producer writes to --topic itself");
   }
   return complaints;
 }
@@ -235,7 +233,7 @@ int main(int argc, char** argv) {
             "lockstep-producer --name B … --source jsonl:/data/orders.jsonl --until-end",
             "kcat … | lockstep-producer --name C … --source jsonl:- --partition 3"}},
       lockstep::kKafkaFlags | lockstep::kLedgerFlags | lockstep::kStreamFlags |
-          lockstep::kDrainFlags);
+          lockstep::kDrainFlags | lockstep::kMetricsFlags);
   lockstep::Flags flags;
   lockstep::AddFlags(program, flags);
   const auto exit =

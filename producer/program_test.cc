@@ -117,7 +117,7 @@ TEST_F(ProgramTest, UsageErrorsComeAllAtOnce) {
   Process process({"--source", "orders.jsonl", "--partition", "3", "--stream", "orders/1"},
                   directory_ + "/usage");
   EXPECT_EQ(process.Wait(), 2);
-  for (const char* says : {"--name is needed", "--brokers is needed", "--ledger is needed",
+  for (const char* says : {"--name is required", "--brokers is required", "--ledger is required",
                            "write jsonl:FILE", "different partitions"}) {
     EXPECT_THAT(process.Err(), HasSubstr(says));
   }

@@ -211,15 +211,15 @@ int Run(const CommonOptions& common, const ReorderOptions& options, const Discov
 int Main(int argc, const char* const* argv) {
   Program program(
       {.name = "lockstep-reorder",
-       .purpose = "lets a topic's records out once each, in the ledger's order: at the primary as "
-                  "the gate, at the standby after a failover",
+       .purpose = "Lets a topic's records out once each, in the ledger's order: at the primary as "
+                  "the gate, at the standby after a failover.",
        .examples = {"lockstep-reorder --mode gate --group pay --topic orders --brokers p:9092 "
                     "--ledger 'host=db1,db2 dbname=lockstep' --sink table:pay.outbox",
                     "lockstep-reorder --mode recover --group pay --topic orders --brokers s:9092 "
                     "--ledger 'host=db2 dbname=lockstep' --sink table:pay.outbox",
                     "lockstep-reorder --mode recover --group pay --topic orders --brokers s:9092 "
                     "--ledger 'host=db2 dbname=lockstep' --plan --format json"}},
-      kKafkaFlags | kLedgerFlags | kStreamFlags | kDrainFlags);
+      kKafkaFlags | kLedgerFlags | kStreamFlags | kMirrorFlags | kDrainFlags | kMetricsFlags);
   ReorderOptions options;
   options.AddTo(program);
   const auto validate = [&] { return options.Validate(program.options()); };

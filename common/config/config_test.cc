@@ -106,11 +106,13 @@ class ProgramTest : public testing::Test {
     std::string name, order_from, bad_lines = "stop", command, out, err, printed;
     milliseconds linger{5};
     Size buffer{Size::Unit::kBytes, 256 << 20};
+    bool typed_name = false, typed_topic = false;
   };
 
   void TearDown() override {
-    for (const char* name : {"LOCKSTEP_NAME", "LOCKSTEP_LINGER", "LOCKSTEP_STREAM", "LOCKSTEP_X",
-                             "LOCKSTEP_BROKERS", "LOCKSTEP_EXECUTE", "LOCKSTEP_CONFIG"}) {
+    for (const char* name :
+         {"LOCKSTEP_NAME", "LOCKSTEP_LINGER", "LOCKSTEP_STREAM", "LOCKSTEP_X", "LOCKSTEP_BROKERS",
+          "LOCKSTEP_EXECUTE", "LOCKSTEP_CONFIG", "LOCKSTEP_TOPIC"}) {
       unsetenv(name);
     }
   }
@@ -122,12 +124,12 @@ class ProgramTest : public testing::Test {
     return path;
   }
 
-  Outcome Run(std::vector<const char*> arguments, bool with_commands = false) {
+  Outcome Run(std::vector<const char*> arguments, bool with_commands = false, unsigned flags = 0) {
     Outcome outcome;
     Program program({.name = "lockstep-producer",
                      .purpose = "Writes a source's records to Kafka and their order to the ledger.",
                      .examples = {"one", "two", "three"}},
-                    kKafkaFlags | kLedgerFlags | kStreamFlags | kChangeFlags | kDrainFlags);
+                    kKafkaFlags | kLedgerFlags | kStreamFlags | kChangeFlags | kDrainFlags | flags);
     program.app().add_option("--name", outcome.name, "Who writes")->group("Producer");
     program.app()
         .add_option("--bad-lines", outcome.bad_lines, "What to do")
@@ -151,6 +153,8 @@ class ProgramTest : public testing::Test {
     outcome.common = program.options();
     outcome.command = program.command();
     outcome.printed = program.PrintConfig();
+    outcome.typed_name = program.Typed("--name");
+    outcome.typed_topic = program.Typed("--topic");
     return outcome;
   }
 
@@ -265,6 +269,27 @@ TEST_F(ProgramTest, MistakesAreCouldNot) {
   }
   setenv("LOCKSTEP_EXECUTE", "true", 1);
   EXPECT_FALSE(Run({}).common.execute) << "the environment cannot say it for every program";
+}
+
+TEST_F(ProgramTest, AFlagThatWouldDoNothingIsNotThere) {
+  const std::vector<const char*> metrics = {"--metrics", "127.0.0.1:0"};
+  EXPECT_EQ(Run(metrics).exit, ExitCode::kCouldNot);
+  EXPECT_THAT(Run({"--help"}).out, Not(HasSubstr("--metrics")));
+  const Outcome served = Run(metrics, false, kMetricsFlags);
+  EXPECT_EQ(served.exit, std::nullopt) << served.err;
+  EXPECT_EQ(served.common.metrics, "127.0.0.1:0");
+  EXPECT_EQ(Run({"--mirror-topic", "p.orders"}).exit, ExitCode::kCouldNot);
+  EXPECT_EQ(Run({"--mirror-topic", "p.orders"}, false, kMirrorFlags).exit, std::nullopt);
+  const std::string file = File("[common]\nmetrics = \"127.0.0.1:0\"\n");
+  EXPECT_EQ(Run({"--config", file.c_str()}).exit, std::nullopt) << "[common] is for every program";
+}
+
+TEST_F(ProgramTest, WhatWasTypedIsKnown) {
+  setenv("LOCKSTEP_TOPIC", "orders", 1);
+  const Outcome outcome = Run({"--name=A", "--brokers", "h:1"});
+  EXPECT_EQ(outcome.common.topic, "orders");
+  EXPECT_TRUE(outcome.typed_name);
+  EXPECT_FALSE(outcome.typed_topic);
 }
 
 TEST_F(ProgramTest, HelpTeaches) {

@@ -202,6 +202,8 @@ void Program::AddCommonFlags(unsigned flags) {
         ->type_name("TOPIC/PARTITION")
         ->delimiter(',')
         ->group("Streams");
+  }
+  if ((flags & kMirrorFlags) != 0) {
     app_.add_option("--mirror-topic", options_.mirror_topic,
                     "The mirrored topic's name, where the mirror renames it (default: found by "
                     "itself)")
@@ -247,9 +249,11 @@ void Program::AddCommonFlags(unsigned flags) {
       ->type_name("text|json")
       ->default_str("text")
       ->group("Output");
-  app_.add_option("--metrics", options_.metrics, "Serve /metrics, /healthz and /readyz here")
-      ->type_name("HOST:PORT")
-      ->group("Output");
+  if ((flags & kMetricsFlags) != 0) {
+    app_.add_option("--metrics", options_.metrics, "Serve /metrics, /healthz and /readyz here")
+        ->type_name("HOST:PORT")
+        ->group("Output");
+  }
 }
 
 CLI::App& Program::AddCommand(const std::string& name, const std::string& purpose) {
@@ -404,6 +408,7 @@ std::optional<ExitCode> Program::Parse(int argc, const char* const* argv,
                                        const Complaints& validate) {
   NameEnvironment(app_);
   for (CLI::App* command : app_.get_subcommands({})) NameEnvironment(*command);
+  arguments_.assign(argv, argv + argc);
   std::vector<std::string> complaints = SecretArguments(argc, argv);
   std::vector<const char*> arguments(argv, argv + argc);
   for (size_t i = 1; i < arguments.size(); ++i) {
@@ -430,6 +435,8 @@ std::optional<ExitCode> Program::Parse(int argc, const char* const* argv,
   }
   if (const absl::Status status = CollectKafkaProperties(); !status.ok()) {
     complaints.emplace_back(status.message());
+  } else if (const auto conf = BuildKafkaConf(options_.Kafka(), {}); !conf.ok()) {
+    complaints.emplace_back(conf.status().message());
   }
   for (std::string& complaint : options_.Validate()) complaints.push_back(std::move(complaint));
   if (validate) {
@@ -450,6 +457,12 @@ std::optional<ExitCode> Program::Parse(int argc, const char* const* argv,
 std::string Program::command() const {
   const auto chosen = app_.get_subcommands();
   return chosen.empty() ? std::string() : chosen[0]->get_name();
+}
+
+bool Program::Typed(std::string_view flag) const {
+  return std::any_of(arguments_.begin(), arguments_.end(), [&](const std::string& argument) {
+    return argument == flag || argument.starts_with(std::string(flag) + "=");
+  });
 }
 
 std::string Program::PrintConfig() const {

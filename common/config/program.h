@@ -1,7 +1,7 @@
 // Program is the command line, environment and configuration file of every program of ours.
 //
 //   Program program({.name = "lockstep-producer", .purpose = "…", .examples = {"…", "…", "…"}},
-//                   kKafkaFlags | kLedgerFlags | kStreamFlags | kDrainFlags);
+//                   kKafkaFlags | kLedgerFlags | kStreamFlags | kDrainFlags | kMetricsFlags);
 //   Options options;
 //   program.app().add_option("--name", options.name, "Who writes")->group("Producer")->required();
 //   program.AddDuration("--ledger-linger", options.ledger_linger, "…", "Producer");
@@ -35,13 +35,16 @@
 
 namespace lockstep {
 
-// Which of the common flags a program has; --format, --log-…, --metrics and --config always.
+// Which of the common flags a program has; --format, --log-… and --config always. --help shows no
+// flag that the program would not heed.
 enum CommonFlags : unsigned {
-  kKafkaFlags = 1,   // --brokers, -X
-  kLedgerFlags = 2,  // --ledger, --standby-ledger
-  kStreamFlags = 4,  // --topic, --stream, --mirror-topic
-  kChangeFlags = 8,  // --execute, --yes
-  kDrainFlags = 16,  // --drain-timeout
+  kKafkaFlags = 1,     // --brokers, -X
+  kLedgerFlags = 2,    // --ledger, --standby-ledger
+  kStreamFlags = 4,    // --topic, --stream
+  kChangeFlags = 8,    // --execute, --yes
+  kDrainFlags = 16,    // --drain-timeout
+  kMetricsFlags = 32,  // --metrics
+  kMirrorFlags = 64,   // --mirror-topic
 };
 
 struct CommonOptions {
@@ -99,6 +102,9 @@ class Program {
   // Meaningful after Parse.
   const CommonOptions& options() const { return options_; }
   std::string command() const;  // The subcommand's name; empty: none.
+  // Whether `--flag` stood on the command line itself, where it is a mistake if the command cannot
+  // heed it; in the file or the environment it may be meant for another command.
+  bool Typed(std::string_view flag) const;
   const std::string& name() const { return description_.name; }
 
   // The outcome as a configuration file that would lead to it; secrets masked.
@@ -117,6 +123,7 @@ class Program {
   const std::string section_;  // `producer`
   CLI::App app_;
   CommonOptions options_;
+  std::vector<std::string> arguments_;         // The command line.
   std::vector<std::string> typed_properties_;  // -X on the command line.
   std::vector<KafkaProperty> file_properties_;
   std::vector<const CLI::Option*> command_line_only_;
