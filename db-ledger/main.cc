@@ -15,6 +15,10 @@ struct Command {
   Verb run;
 };
 
+void AddYes(Program& program, CLI::App& command, LedgerArguments& a) {
+  program.CommandLineOnly(command.add_flag("--yes", a.yes, "Do not ask at a terminal"));
+}
+
 std::vector<Command> AddCommands(Program& program, LedgerArguments& a) {
   CLI::App& init = program.AddCommand("init", "Create schema and roles, begin epoch 1; repeatable");
   program.CommandLineOnly(init.add_flag(
@@ -23,7 +27,8 @@ std::vector<Command> AddCommands(Program& program, LedgerArguments& a) {
   CLI::App& check = program.AddCommand("check", "Is everything there that durability rests on?");
 
   CLI::App& status = program.AddCommand("status", "One screen: epoch, standby, heads, cursors");
-  status.add_flag("--watch", a.watch, "Again and again, until Ctrl-C");
+  status.add_flag("--watch", a.watch,
+                  "Again and again, until Ctrl-C; with --metrics the numbers are served, too");
   program.AddDuration(status, "--interval", a.interval, "Between two screens");
 
   CLI::App& order =
@@ -38,8 +43,8 @@ std::vector<Command> AddCommands(Program& program, LedgerArguments& a) {
   cursor.require_subcommand(1);
   CLI::App* list = cursor.add_subcommand("list", "One line a cursor")->fallthrough();
   list->add_option("--group", a.group, "Only this group");
-  CLI::App* set =
-      cursor.add_subcommand("set", "Put a group's cursor somewhere (--stream); fences its gate");
+  CLI::App* set = cursor.add_subcommand(
+      "set", "Put a group's cursor somewhere (--stream, --execute); fences its gate");
   set->fallthrough();
   set->add_option("--group", a.group, "The group")->required();
   set->add_option("--to", a.at, "EPOCH:OFFSET of the last record that was sent, or none")
@@ -48,6 +53,7 @@ std::vector<Command> AddCommands(Program& program, LedgerArguments& a) {
   CLI::App& seal =
       program.AddCommand("seal", "Open and close for a producer that will not come back");
   seal.add_option("PRODUCER", a.producer, "Its name")->required();
+  AddYes(program, seal, a);
 
   CLI::App& why = program.AddCommand(
       "why", "What holds up the gate, whose it is, since when, what ends it (--stream)");
@@ -59,8 +65,9 @@ std::vector<Command> AddCommands(Program& program, LedgerArguments& a) {
   CLI::App* off =
       solo.add_subcommand("off", "Prove the standby, then acknowledge nothing without it");
   off->fallthrough();
+  AddYes(program, *off, a);
 
-  CLI::App& prune = program.AddCommand("prune", "Forget old runs, below every cursor; --execute");
+  CLI::App& prune = program.AddCommand("prune", "Forget old runs, below every cursor (--execute)");
   prune
       .add_option("--below", a.at,
                   "EPOCH:OFFSET up to where mirrors are proven and logs are cut off")
@@ -74,11 +81,28 @@ std::vector<Command> AddCommands(Program& program, LedgerArguments& a) {
                    "Id of the Kafka cluster that takes over: producers at another one are refused "
                    "(default: the first to open decides)");
   begin.add_option("--expected", a.expected_epoch, "Refuse unless this is the current epoch");
+  AddYes(program, begin, a);
 
   return {{&init, RunInit},    {&check, RunCheck},   {&status, RunStatus},
           {&order, RunOrder},  {&epochs, RunEpochs}, {list, RunCursorList},
           {set, RunCursorSet}, {&seal, RunSeal},     {&why, RunWhy},
           {off, RunSoloOff},   {&prune, RunPrune},   {&begin, RunBeginEpoch}};
+}
+
+std::vector<std::string> Validate(const Program& program, const LedgerArguments& arguments) {
+  std::vector<std::string> complaints;
+  if (program.options().ledger.empty()) complaints.emplace_back("--ledger is required");
+  if (program.Typed("--metrics") && !arguments.watch) {
+    complaints.emplace_back("--metrics is served by status --watch only");
+  }
+  // A stream named in vain could be taken for a bound to what the verb does.
+  const std::string verb = program.command();
+  const bool whole = verb == "init" || verb == "check" || verb == "epochs" || verb == "seal" ||
+                     verb == "solo" || verb == "begin-epoch";
+  if (whole && (program.Typed("--topic") || program.Typed("--stream"))) {
+    complaints.push_back(verb + " is about every stream; --topic and --stream bound nothing here");
+  }
+  return complaints;
 }
 
 int Main(int argc, char** argv) {
@@ -89,13 +113,10 @@ int Main(int argc, char** argv) {
        .examples = {"lockstep-ledger init --ledger 'host=db1,db2 dbname=lockstep'",
                     "lockstep-ledger status --watch --ledger 'host=db1,db2 dbname=lockstep'",
                     "lockstep-ledger order --stream orders/0 --ledger 'host=db1,db2 …'"}},
-      kKafkaFlags | kLedgerFlags | kStreamFlags | kChangeFlags);
+      kKafkaFlags | kLedgerFlags | kStreamFlags | kChangeFlags | kMetricsFlags);
   LedgerArguments arguments;
   const std::vector<Command> commands = AddCommands(program, arguments);
-  const auto exit = program.Parse(argc, argv, [&]() -> std::vector<std::string> {
-    if (program.options().ledger.empty()) return {"--ledger is required"};
-    return {};
-  });
+  const auto exit = program.Parse(argc, argv, [&] { return Validate(program, arguments); });
   if (exit) return ToInt(*exit);
   for (const Command& command : commands) {
     if (!command.app->parsed()) continue;

@@ -5,6 +5,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/config/terminal.h"
+#include "db-ledger/order_reader.h"
 #include "db-ledger/verbs/verbs.h"
 
 namespace lockstep {
@@ -19,6 +20,27 @@ absl::StatusOr<std::optional<Position>> ParseAt(const std::string& text) {
   if (text == "none") return std::optional<Position>();
   LOCKSTEP_ASSIGN_OR_RETURN(const Position position, ParsePosition(text));
   return std::optional<Position>(position);
+}
+
+// Whether to go on; without --execute the plan is printed. CANCELLED if declined.
+absl::StatusOr<bool> Consented(const VerbContext& context, const std::string& question) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const Consent consent,
+                            AskConsent(context.common.execute, context.common.yes, question));
+  if (consent == Consent::kDeclined) return absl::CancelledError("declined");
+  if (consent == Consent::kPlanOnly) {
+    std::fprintf(stderr, "%s\nNothing was changed: add --execute.\n", question.c_str());
+  }
+  return consent == Consent::kGo;
+}
+
+// A cursor beside the ledger's records, say in an epoch to come, would silence its group for ever.
+absl::Status MustBeLedgered(Ledger& ledger, const StreamInfo& stream, const Position& at) {
+  OrderReader order(&ledger, stream.id, at);
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto range, order.NextRange());
+  if (range && range->first == at) return absl::OkStatus();
+  return absl::NotFoundError(absl::StrCat("the ledger has no record at ", ToString(at), " of ",
+                                          ToString(stream.name),
+                                          "; lockstep-ledger order lists what it has"));
 }
 
 // After an unknown outcome the epoch may have begun, without proof that the standby has it. A later
@@ -47,10 +69,9 @@ absl::StatusOr<ExitCode> RunSeal(const VerbContext& context) {
   const std::string& producer = context.arguments.producer;
   LOCKSTEP_ASSIGN_OR_RETURN(const auto ledger, ConnectLedger(context, false));
   LOCKSTEP_RETURN_IF_ERROR(AskAtTerminal(
-      context.common,
-      absl::StrCat("Seal ", producer,
-                   "? A process of it that still runs is fenced, and what it "
-                   "has not ledgered never happened; the source sends it again later.")));
+      context, absl::StrCat("Seal ", producer,
+                            "? A process of it that still runs is fenced, and what it "
+                            "has not ledgered never happened; the source sends it again later.")));
   const auto sealed = Settle([&] { return ledger->Seal(producer); });
   LOCKSTEP_RETURN_IF_ERROR(StatusOfCommit(sealed));
   LOCKSTEP_ASSIGN_OR_RETURN(const auto streams, ledger->ListStreams());
@@ -73,9 +94,9 @@ absl::StatusOr<ExitCode> RunBeginEpoch(const VerbContext& context) {
   const Epoch expected =
       context.arguments.expected_epoch > 0 ? Epoch(context.arguments.expected_epoch) : now.epoch;
   LOCKSTEP_RETURN_IF_ERROR(AskAtTerminal(
-      context.common, absl::StrCat("End epoch ", expected.value(), " and begin ",
-                                   expected.value() + 1, context.arguments.solo ? ", solo" : "",
-                                   "? Every producer and gate is fenced.")));
+      context, absl::StrCat("End epoch ", expected.value(), " and begin ", expected.value() + 1,
+                            context.arguments.solo ? ", solo" : "",
+                            "? Every producer and gate is fenced.")));
   LOCKSTEP_ASSIGN_OR_RETURN(const BegunEpoch begun, BeginProven(*ledger, expected, context));
   Summary()
       .Add("epoch", begun.epoch.value())
@@ -89,7 +110,7 @@ absl::StatusOr<ExitCode> RunSoloOff(const VerbContext& context) {
   LOCKSTEP_ASSIGN_OR_RETURN(const auto ledger, ConnectLedger(context, false));
   LOCKSTEP_ASSIGN_OR_RETURN(const Ledger::Now now, ledger->ReadNow());
   LOCKSTEP_RETURN_IF_ERROR(
-      AskAtTerminal(context.common, "From now on nothing is acknowledged without the standby?"));
+      AskAtTerminal(context, "From now on nothing is acknowledged without the standby?"));
   const auto off = Settle([&] { return ledger->SoloOff(); });
   LOCKSTEP_RETURN_IF_ERROR(StatusOfCommit(off));
 
@@ -120,16 +141,27 @@ absl::StatusOr<ExitCode> RunCursorSet(const VerbContext& context) {
   LOCKSTEP_ASSIGN_OR_RETURN(const auto at, ParseAt(arguments.at));
   LOCKSTEP_ASSIGN_OR_RETURN(const auto ledger, ConnectLedger(context, false));
   LOCKSTEP_ASSIGN_OR_RETURN(const StreamInfo stream, NamedStream(*ledger, context.common));
-  LOCKSTEP_RETURN_IF_ERROR(AskAtTerminal(
-      context.common, absl::StrCat("Set group ", arguments.group, " on ", ToString(stream.name),
-                                   " to ", TextPosition(at),
-                                   "? Its gate is fenced; what lies above is sent (again), what "
-                                   "lies below never.")));
-  const auto set = Settle([&] { return ledger->SetCursor(arguments.group, stream.id, at); });
-  LOCKSTEP_RETURN_IF_ERROR(StatusOfCommit(set));
+  if (at) LOCKSTEP_RETURN_IF_ERROR(MustBeLedgered(*ledger, stream, *at));
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto cursors, ledger->ReadCursors());
+  std::optional<Position> before;
+  for (const Cursor& cursor : cursors) {
+    if (cursor.group == arguments.group && cursor.stream == stream.id) before = cursor.done;
+  }
+  LOCKSTEP_ASSIGN_OR_RETURN(
+      const bool go,
+      Consented(context, absl::StrCat("Set group ", arguments.group, " on ", ToString(stream.name),
+                                      " from ", TextPosition(before), " to ", TextPosition(at),
+                                      "? Its gate is fenced; what lies above is sent (again), what "
+                                      "lies below never.")));
+  if (go) {
+    const auto set = Settle([&] { return ledger->SetCursor(arguments.group, stream.id, at); });
+    LOCKSTEP_RETURN_IF_ERROR(StatusOfCommit(set));
+  }
   Summary()
+      .Add("executed", go)
       .Add("group", arguments.group)
       .Add("stream", ToString(stream.name))
+      .AddJson("before", JsonPosition(before))
       .AddJson("done", JsonPosition(at))
       .Print(context.common.format);
   return ExitCode::kYes;
@@ -144,21 +176,19 @@ absl::StatusOr<ExitCode> RunPrune(const VerbContext& context) {
   std::string question = "Forget the ledger's runs that end below " + ToString(below) + " of";
   for (const StreamInfo& stream : streams) absl::StrAppend(&question, " ", ToString(stream.name));
   question += "? They cannot be had back; every mirror must be proven up to there.";
-  LOCKSTEP_ASSIGN_OR_RETURN(const Consent consent,
-                            AskConsent(context.common.execute, context.common.yes, question));
-  if (consent == Consent::kDeclined) return absl::CancelledError("declined");
-  if (consent == Consent::kPlanOnly) {
-    std::fprintf(stderr, "%s\nNothing was changed: add --execute.\n", question.c_str());
-  }
+  LOCKSTEP_ASSIGN_OR_RETURN(const bool go, Consented(context, question));
   int64_t pruned = 0;
   for (const StreamInfo& stream : streams) {
-    if (consent != Consent::kGo) break;
+    if (!go) break;
     const auto done = Settle([&] { return ledger->Prune(stream.id, below); });
+    if (done.refusal == Refusal::kInvalid) {  // Above a group's cursor: not a mistake, a danger.
+      return absl::FailedPreconditionError(std::string(done.why.message()));
+    }
     LOCKSTEP_RETURN_IF_ERROR(StatusOfCommit(done));
     pruned += done.value;
   }
   Summary()
-      .Add("executed", consent == Consent::kGo)
+      .Add("executed", go)
       .Add("below", ToString(below))
       .Add("pruned_runs", pruned)
       .Print(context.common.format);

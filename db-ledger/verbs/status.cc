@@ -10,37 +10,11 @@
 #include "common/base/status_macros.h"
 #include "common/config/stop_request.h"
 #include "common/config/terminal.h"
+#include "db-ledger/verbs/snapshot.h"
 #include "db-ledger/verbs/verbs.h"
 
 namespace lockstep {
 namespace {
-
-// Everything that one status screen shows.
-struct Snapshot {
-  Ledger::Now now;
-  PostgresLedger::Health health;
-  struct Stream {
-    StreamInfo info;
-    std::vector<Head> heads;
-    std::vector<LogInfo> logs;
-  };
-  std::vector<Stream> streams;
-  std::vector<Cursor> cursors;
-};
-
-absl::StatusOr<Snapshot> ReadSnapshot(PostgresLedger& ledger, const CommonOptions& common) {
-  Snapshot snapshot;
-  LOCKSTEP_ASSIGN_OR_RETURN(snapshot.now, ledger.ReadNow());
-  LOCKSTEP_ASSIGN_OR_RETURN(snapshot.health, ledger.ReadHealth());
-  LOCKSTEP_ASSIGN_OR_RETURN(const auto streams, NamedStreams(ledger, common));
-  for (const StreamInfo& info : streams) {
-    LOCKSTEP_ASSIGN_OR_RETURN(const StreamPage page, ledger.ReadStream({info.id, {}, 0, false}));
-    LOCKSTEP_ASSIGN_OR_RETURN(const auto logs, ledger.ReadLogs(info.id));
-    snapshot.streams.push_back({info, page.heads, logs});
-  }
-  LOCKSTEP_ASSIGN_OR_RETURN(snapshot.cursors, ledger.ReadCursors());
-  return snapshot;
-}
 
 std::map<StreamId, std::string> NamesOf(const std::vector<StreamInfo>& streams) {
   std::map<StreamId, std::string> names;
@@ -109,7 +83,6 @@ Summary ToSummary(const Snapshot& snapshot) {
     const auto name = names.find(cursor.stream);
     if (name != names.end()) cursors.push_back(CursorJson(cursor, name->second));
   }
-  const bool durable = health.judgement.testimony == Testimony::kDurable;
   return Summary()
       .Add("epoch", snapshot.now.epoch.value())
       .Add("solo", snapshot.now.solo)
@@ -119,7 +92,7 @@ Summary ToSummary(const Snapshot& snapshot) {
       .AddJson("standbys", JsonArray(standbys))
       .AddJson("witness", Summary()
                               .Add("host", health.witness_host)
-                              .Add("durable", durable)
+                              .Add("durable", snapshot.durable())
                               .Add("why", health.judgement.why)
                               .Json())
       .AddJson("streams", JsonArray(streams))
@@ -137,9 +110,8 @@ void PrintScreen(const Snapshot& snapshot) {
         standby.sync_state.c_str(),
         standby.lag_bytes ? absl::StrCat(", ", *standby.lag_bytes, " B behind").c_str() : "");
   }
-  const bool durable = health.judgement.testimony == Testimony::kDurable;
   std::printf("witness %s: %s\n", health.witness_host.empty() ? "-" : health.witness_host.c_str(),
-              durable ? "has flushed all" : health.judgement.why.c_str());
+              snapshot.durable() ? "has flushed all" : health.judgement.why.c_str());
   std::map<StreamId, std::string> names;
   for (const auto& stream : snapshot.streams) {
     names[stream.info.id] = ToString(stream.info.name);
@@ -160,7 +132,16 @@ void PrintScreen(const Snapshot& snapshot) {
   }
 }
 
-// Of a failover's recorded steps: the gap, and how long it took from the first to the last.
+void Show(const Snapshot& snapshot, OutputFormat format) {
+  if (format == OutputFormat::kJson) {
+    ToSummary(snapshot).Print(OutputFormat::kJson);
+  } else {
+    PrintScreen(snapshot);
+    std::fflush(stdout);
+  }
+}
+
+// What a failover left in its recorded steps: the gap, and how long its last run took.
 struct EpochCost {
   std::optional<int64_t> gap_records;
   std::optional<double> seconds;
@@ -168,18 +149,17 @@ struct EpochCost {
 
 EpochCost CostOf(const std::vector<StepInfo>& steps) {
   EpochCost cost;
-  int64_t first_ms = INT64_MAX, last_ms = INT64_MIN;
   for (const StepInfo& step : steps) {
-    first_ms = std::min(first_ms, step.at_ms);
-    last_ms = std::max(last_ms, step.at_ms);
     rapidjson::Document detail;
     detail.Parse(step.detail.data(), step.detail.size());
     if (detail.HasParseError() || !detail.IsObject()) continue;
     if (detail.HasMember("gap_records") && detail["gap_records"].IsInt64()) {
-      cost.gap_records = detail["gap_records"].GetInt64();
+      cost.gap_records = cost.gap_records.value_or(0) + detail["gap_records"].GetInt64();
+    }
+    if (detail.HasMember("seconds") && detail["seconds"].IsNumber()) {
+      cost.seconds = cost.seconds.value_or(0) + detail["seconds"].GetDouble();
     }
   }
-  if (last_ms > first_ms) cost.seconds = static_cast<double>(last_ms - first_ms) / 1000;
   return cost;
 }
 
@@ -187,24 +167,27 @@ EpochCost CostOf(const std::vector<StepInfo>& steps) {
 
 absl::StatusOr<ExitCode> RunStatus(const VerbContext& context) {
   LOCKSTEP_ASSIGN_OR_RETURN(const auto ledger, ConnectLedger(context, true));
-  const bool watch = context.arguments.watch;
-  StopRequest* const stop = watch ? &StopRequest::Install() : nullptr;
-  for (;;) {
+  if (!context.arguments.watch) {
+    LOCKSTEP_ASSIGN_OR_RETURN(const Snapshot snapshot, ReadSnapshot(*ledger, context.common));
+    Show(snapshot, context.common.format);
+    return ExitCode::kYes;
+  }
+  StopRequest& stop = StopRequest::Install();
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto metrics, LookMetrics::Serve(context.common.metrics));
+  do {
     const auto snapshot = ReadSnapshot(*ledger, context.common);
-    if (!snapshot.ok() && !(watch && absl::IsUnavailable(snapshot.status()))) {
+    metrics->Looked(snapshot.status());
+    if (snapshot.ok()) {
+      Export(*snapshot, *metrics);
+      if (isatty(STDOUT_FILENO) != 0) std::printf("\033[H\033[2J");
+      Show(*snapshot, context.common.format);
+    } else if (absl::IsUnavailable(snapshot.status())) {
+      std::fprintf(stderr, "lockstep-ledger: %s\n", snapshot.status().ToString().c_str());
+    } else {
       return snapshot.status();
     }
-    if (!snapshot.ok()) {
-      std::fprintf(stderr, "lockstep-ledger: %s\n", snapshot.status().ToString().c_str());
-    } else if (context.common.format == OutputFormat::kJson) {
-      ToSummary(*snapshot).Print(OutputFormat::kJson);
-    } else {
-      if (watch && isatty(STDOUT_FILENO) != 0) std::printf("\033[H\033[2J");
-      PrintScreen(*snapshot);
-      std::fflush(stdout);
-    }
-    if (!watch || stop->WaitFor(context.arguments.interval)) return ExitCode::kYes;
-  }
+  } while (!stop.WaitFor(context.arguments.interval));
+  return ExitCode::kYes;
 }
 
 absl::StatusOr<ExitCode> RunEpochs(const VerbContext& context) {
@@ -216,9 +199,10 @@ absl::StatusOr<ExitCode> RunEpochs(const VerbContext& context) {
     const EpochCost cost = CostOf(steps);
     const std::string gap = cost.gap_records ? std::to_string(*cost.gap_records) : "null";
     if (context.common.format == OutputFormat::kText) {
-      std::printf("%-4lld %s by %s%s: %s%s\n", static_cast<long long>(epoch.epoch.value()),
+      std::printf("%-4lld %s by %s%s: %s%s%s\n", static_cast<long long>(epoch.epoch.value()),
                   UtcTime(epoch.began_ms).c_str(), epoch.role.c_str(), epoch.solo ? ", solo" : "",
-                  epoch.reason.c_str(), cost.gap_records ? (", gap " + gap).c_str() : "");
+                  epoch.reason.c_str(), cost.gap_records ? (", gap " + gap).c_str() : "",
+                  cost.seconds ? absl::StrCat(", took ", *cost.seconds, " s").c_str() : "");
     }
     rows.push_back(Summary()
                        .Add("epoch", epoch.epoch.value())

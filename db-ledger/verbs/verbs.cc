@@ -51,8 +51,10 @@ absl::StatusOr<StreamInfo> NamedStream(Ledger& ledger, const CommonOptions& comm
   return streams.front();
 }
 
-absl::Status AskAtTerminal(const CommonOptions& common, std::string_view question) {
-  if (common.yes || isatty(STDIN_FILENO) == 0) return absl::OkStatus();
+absl::Status AskAtTerminal(const VerbContext& context, std::string_view question) {
+  if (context.common.yes || context.arguments.yes || isatty(STDIN_FILENO) == 0) {
+    return absl::OkStatus();
+  }
   LOCKSTEP_ASSIGN_OR_RETURN(const Consent consent, AskConsent(true, false, question));
   return consent == Consent::kGo ? absl::OkStatus() : absl::CancelledError("declined");
 }

@@ -30,6 +30,7 @@ struct LedgerArguments {
   std::string at;                                 // cursor set: POS or `none`; prune: POS
   std::string producer;                           // seal
   std::string cluster_id;                         // begin-epoch
+  bool yes = false;                               // seal, solo off, begin-epoch: do not ask
   std::string reason;                             // begin-epoch
   int64_t expected_epoch = 0;                     // begin-epoch; 0: the current one
   std::chrono::milliseconds look_timeout{5'000};  // why, with --brokers
@@ -65,8 +66,9 @@ absl::StatusOr<std::vector<StreamInfo>> NamedStreams(Ledger& ledger, const Commo
 // The one that --stream names. INVALID_ARGUMENT if it is not exactly one.
 absl::StatusOr<StreamInfo> NamedStream(Ledger& ledger, const CommonOptions& common);
 
-// A terminal is asked once unless --yes; a script is not. CANCELLED if declined.
-absl::Status AskAtTerminal(const CommonOptions& common, std::string_view question);
+// For what the verb's name already says: a terminal is asked once unless --yes, a script is not.
+// CANCELLED if declined. (What throws something away asks by AskConsent and needs --execute.)
+absl::Status AskAtTerminal(const VerbContext& context, std::string_view question);
 
 // What a change that did not commit means for the exit code: refused as unsafe is
 // FAILED_PRECONDITION, unknown is UNAVAILABLE.

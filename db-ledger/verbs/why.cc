@@ -58,9 +58,9 @@ std::string RecordJson(const KafkaMessage& record, const std::string& what) {
 }
 
 // Reads the epoch's log from `from` to the first record that the heads, read again after it, do not
-// settle.
-absl::Status LookAtLog(Ledger& ledger, const VerbContext& context, const StreamInfo& stream,
-                       const LogInfo& log, Offset from, Answer& answer) {
+// settle. False: there is none, and the answer is as it was.
+absl::StatusOr<bool> LookAtLog(Ledger& ledger, const VerbContext& context, const StreamInfo& stream,
+                               const LogInfo& log, Offset from, Answer& answer) {
   const auto timeout = context.arguments.look_timeout;
   LOCKSTEP_ASSIGN_OR_RETURN(const auto admin, KafkaAdmin::Open(context.common.Kafka()));
   LOCKSTEP_ASSIGN_OR_RETURN(const std::string cluster, admin->ClusterId(timeout));
@@ -75,13 +75,10 @@ absl::Status LookAtLog(Ledger& ledger, const VerbContext& context, const StreamI
   if (from < offsets.lo_offset) {
     answer.why = absl::StrCat("offset ", from.value(), " is gone from the log, which begins at ",
                               offsets.lo_offset.value(), ": retention removed what was not sent");
-    answer.command = "lockstep-mirror-reconcile failover in place re-injects it";
-    return absl::OkStatus();
+    answer.command = "lockstep-mirror-reconcile failover --in-place re-injects it";
+    return true;
   }
-  if (from >= offsets.hi_offset) {
-    answer.why = "nothing: the log ends where the gate is";
-    return absl::OkStatus();
-  }
+  if (from >= offsets.hi_offset) return false;
   LOCKSTEP_RETURN_IF_ERROR(reader->Start(name, from));
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   while (std::chrono::steady_clock::now() < deadline) {
@@ -97,25 +94,22 @@ absl::Status LookAtLog(Ledger& ledger, const VerbContext& context, const StreamI
       answer.why = absl::StrCat("offset ", record.offset().value(), ", written ",
                                 UtcTime(record.timestamp_ms()), ": ", found.what);
       answer.command = found.command;
-      return absl::OkStatus();
+      return true;
     }
-    if (!batch.ends.empty()) {
-      answer.why = "nothing: every record up to the log's end is settled";
-      return absl::OkStatus();
-    }
+    if (!batch.ends.empty()) return false;
   }
   return absl::DeadlineExceededError("the log is longer than --look-timeout allows to look at");
 }
 
-// What the ledger knows without a look at the log.
-void ExplainByLedger(const StreamPage& page, Answer& answer) {
+// What the ledger knows. `looked`: the log was looked at, and every record in it is settled.
+void ExplainByLedger(const StreamPage& page, bool looked, Answer& answer) {
   if (!answer.cursor) {
     answer.why = "no gate has ever opened a cursor on this stream";
     answer.command = "lockstep-reorder --mode gate";
     return;
   }
   for (const Head& head : page.heads) {
-    if (HasOpenTerms(head)) {
+    if (HasOpenTerms(head) && !looked) {
       answer.why =
           absl::StrCat("producer ", head.name, " is starting: its terms from ",
                        std::max<int64_t>(head.closed.value(), 1), " to ", head.term.value() - 1,
@@ -126,6 +120,8 @@ void ExplainByLedger(const StreamPage& page, Answer& answer) {
       return;
     }
   }
+  const std::string settled = looked ? "; every record up to the log's end is settled"
+                                     : ". With --brokers the log is looked at, too";
   if (answer.cursor->intent != answer.cursor->done) {
     answer.why =
         absl::StrCat("what lies after ", TextPosition(answer.cursor->done), " up to ",
@@ -133,11 +129,11 @@ void ExplainByLedger(const StreamPage& page, Answer& answer) {
     answer.command = "if the gate is down, start it; it says which --in-doubt it needs";
   } else if (answer.next) {
     answer.why = absl::StrCat("the gate has not sent ", ToString(*answer.next),
-                              ", which is ledgered: is it running? With --brokers the log is "
-                              "looked at, too");
+                              ", which is ledgered", settled);
+    answer.command =
+        "if the gate is down: lockstep-reorder --mode gate --group " + answer.cursor->group;
   } else {
-    answer.why =
-        "nothing in the ledger: all of it was sent. With --brokers the log is looked at, too";
+    answer.why = "nothing: all that is in the ledger was sent" + settled;
   }
 }
 
@@ -160,18 +156,20 @@ absl::StatusOr<ExitCode> RunWhy(const VerbContext& context) {
   LOCKSTEP_ASSIGN_OR_RETURN(const auto range, order.NextRange());
   if (range) answer.next = range->first;
 
-  ExplainByLedger(page, answer);
   const auto log = LogOf(logs, page.epoch);
-  if (!context.common.brokers.empty() && answer.cursor && log) {
-    if (answer.next && answer.next->epoch < page.epoch) {
-      answer.why = absl::StrCat("records of epoch ", answer.next->epoch.value(),
-                                " are still to be sent, from ", ToString(*answer.next), " on");
-      answer.command = "lockstep-reorder --mode recover";
-    } else {
-      const Offset look_from = after.epoch == page.epoch ? after.offset + 1 : log->start;
-      LOCKSTEP_RETURN_IF_ERROR(LookAtLog(*ledger, context, stream, *log, look_from, answer));
-    }
+  const bool look = !context.common.brokers.empty() && answer.cursor && log;
+  bool explained = false;
+  if (look && answer.next && answer.next->epoch < page.epoch) {
+    answer.why = absl::StrCat("records of epoch ", answer.next->epoch.value(),
+                              " are still to be sent, from ", ToString(*answer.next), " on");
+    answer.command = "lockstep-reorder --mode recover --group " + answer.cursor->group;
+    explained = true;
+  } else if (look) {
+    const Offset look_from = after.epoch == page.epoch ? after.offset + 1 : log->start;
+    LOCKSTEP_ASSIGN_OR_RETURN(explained,
+                              LookAtLog(*ledger, context, stream, *log, look_from, answer));
   }
+  if (!explained) ExplainByLedger(page, look, answer);
 
   Summary summary;
   summary.Add("stream", ToString(stream.name)).Add("epoch", page.epoch.value());
