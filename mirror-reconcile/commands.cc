@@ -171,6 +171,7 @@ absl::StatusOr<ExitCode> RunReinject(Session& session) {
                                        "write " + std::to_string(readiness.gap_records) +
                                            " record(s) to " + session.topics().mirrored + "?"));
   if (consent != Consent::kGo) {
+    if (consent == Consent::kPlanOnly && readiness.gap_records > 0) SayThatNothingWasDone();
     finish(0, {});
     return readiness.gap_records == 0 ? ExitCode::kYes : ExitCode::kNo;
   }

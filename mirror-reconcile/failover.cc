@@ -16,6 +16,7 @@
 #include "mirror-reconcile/readiness.h"
 #include "mirror-reconcile/report.h"
 #include "mirror-reconcile/site_database.h"
+#include "mirror-reconcile/site_preflight.h"
 
 namespace lockstep {
 namespace {
@@ -46,6 +47,7 @@ class Failover {
  private:
   absl::StatusOr<FailoverStanding> Standing();
   absl::Status Plan(const FailoverStanding& standing);
+  void WarnOfSettings();
   absl::StatusOr<ExitCode> Execute(FailoverStanding standing);
   absl::StatusOr<std::string> Do(FailoverStep step, Epoch target);
   absl::StatusOr<std::string> Promote();
@@ -58,6 +60,9 @@ class Failover {
   absl::Status ListInDoubt();
   bool WillBeSolo(const SiteDatabase::State& state) const;
   void Tell(const StepReport& report);
+  double SecondsSoFar() const {
+    return std::chrono::duration<double>(Clock::now() - start_).count();
+  }
   ExitCode Finish(Epoch epoch, bool go);
 
   Session& session_;
@@ -82,6 +87,7 @@ absl::StatusOr<FailoverStanding> Failover::Standing() {
                             ReadFailoverFacts(session_.ledger(), session_.all_streams(),
                                               session_.topic(), session_.cluster_id()));
   facts.in_recovery = state.in_recovery;
+  facts.in_place = session_.options().in_place;
   return StandingOf(facts, session_.cluster_id());
 }
 
@@ -122,10 +128,26 @@ absl::Status Failover::Plan(const FailoverStanding& standing) {
     for (const Gap& gap : readiness_.gaps) std::fputs(GapText(gap).c_str(), stdout);
     std::fputs(NoGoText(readiness_.reasons).c_str(), stdout);
   }
+  WarnOfSettings();
   for (const std::string& warning : readiness_.warnings) {
     Log(LogLevel::kWarn, "failover_warning", {{"message", warning}});
   }
   return absl::OkStatus();
+}
+
+// Looks at the sites' settings if it was told of the mirror or the primary, and only before
+// anything is done: a site that is gone would cost its timeouts.
+void Failover::WarnOfSettings() {
+  const ReconcileOptions& options = session_.options();
+  if (session_.common().execute) return;
+  if (options.mm2_config.empty() && options.source_brokers.empty()) return;
+  for (const SiteFinding& entry : PreflightSites(session_)) {
+    const Verdict verdict = entry.finding.verdict;
+    if (verdict == Verdict::kOk || verdict == Verdict::kUnknown) continue;
+    readiness_.warnings.push_back(
+        absl::StrCat(entry.site, entry.topic.empty() ? "" : " " + entry.topic, " ",
+                     entry.finding.check, ": ", entry.finding.message, "; ", entry.finding.remedy));
+  }
 }
 
 absl::StatusOr<std::string> Failover::Promote() {
@@ -210,7 +232,8 @@ absl::StatusOr<std::string> Failover::HandOver(Epoch target) {
   LOCKSTEP_RETURN_IF_ERROR(ListInDoubt());
   const std::string detail = absl::StrCat(
       "{\"gap_records\":", readiness_.gap_records, ",\"reinjected\":", reinjected_.reinjected,
-      ",\"given_up\":", reinjected_.given_up.size(), ",\"in_doubt\":", in_doubt_.size(), "}");
+      ",\"given_up\":", reinjected_.given_up.size(), ",\"in_doubt\":", in_doubt_.size(),
+      ",\"seconds\":", absl::StrFormat("%.3f", SecondsSoFar()), "}");
   absl::Status last;
   for (int attempt = 0; attempt < kRecordAttemptsMax; ++attempt) {
     const Commit<Moved> recorded = session_.ledger().RecordStep(
@@ -318,8 +341,7 @@ ExitCode Failover::Finish(Epoch epoch, bool go) {
   } else {
     summary.Add("in_doubt", in_doubt_.size());
   }
-  summary.Add("seconds", std::chrono::duration<double>(Clock::now() - start_).count())
-      .Print(session_.common().format);
+  summary.Add("seconds", SecondsSoFar()).Print(session_.common().format);
   return go ? ExitCode::kYes : ExitCode::kNo;
 }
 
@@ -347,6 +369,7 @@ absl::StatusOr<ExitCode> Failover::Run() {
   LOCKSTEP_RETURN_IF_ERROR(Plan(standing));
   if (!session_.common().execute) {
     LOCKSTEP_RETURN_IF_ERROR(ListInDoubt());
+    SayThatNothingWasDone();
     return Finish(standing.target, readiness_.go());
   }
   if (!readiness_.go()) {

@@ -61,16 +61,24 @@ StepText TextOf(FailoverStep step) {
 std::string HandOverStepName(std::string_view topic) { return "hand_over " + std::string(topic); }
 
 absl::StatusOr<FailoverStanding> StandingOf(const FailoverFacts& facts, std::string_view site) {
+  if (facts.in_recovery && facts.in_place) {
+    return absl::FailedPreconditionError(
+        "--in-place is for the primary, but this database is a standby");
+  }
   if (facts.in_recovery) return FailoverStanding{FailoverStep::kPromote, facts.epoch + 1};
   if (facts.epoch_cluster_id == site) {
-    if (facts.handed_over) return FailoverStanding{std::nullopt, facts.epoch};
-    return FailoverStanding{FailoverStep::kTopics, facts.epoch};
+    if (!facts.handed_over) return FailoverStanding{FailoverStep::kTopics, facts.epoch};
+    // Once producers have written here, to ask again means that this log lost records again.
+    if (!(facts.in_place && facts.epoch_lives_here)) {
+      return FailoverStanding{std::nullopt, facts.epoch};
+    }
   }
-  if (facts.epoch_lives_here) {
+  if (facts.epoch_lives_here && !facts.in_place) {
     return absl::FailedPreconditionError(absl::StrCat(
         "this site is the primary of epoch ", facts.epoch.value(),
         " already: its database takes writes and the epoch's log is on its Kafka cluster. Name the "
-        "standby's with --brokers and --ledger"));
+        "standby's with --brokers and --ledger; or, if this very log has lost records, add "
+        "--in-place"));
   }
   return FailoverStanding{FailoverStep::kBeginEpoch, facts.epoch + 1};
 }

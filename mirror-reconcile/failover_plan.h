@@ -48,6 +48,7 @@ struct FailoverFacts {
   std::string epoch_cluster_id;   // … and the Kafka cluster that it was begun for.
   bool epoch_lives_here = false;  // The current epoch's log of the topic is on this site's Kafka.
   bool handed_over = false;       // hand_over is recorded for this epoch and topic.
+  bool in_place = false;          // Asked for: this primary stays, its own log has lost records.
 };
 
 struct FailoverStanding {
@@ -60,11 +61,11 @@ std::string HandOverStepName(std::string_view topic);
 
 // Where a failover stands. Of the steps between begin_epoch and hand_over it names the first: they
 // are judged by what the logs hold, and doing one again is harmless. FAILED_PRECONDITION iff this
-// site is the primary, so that there is nothing to fail over. `site` is, here and below, the id of
-// the Kafka cluster at the site that takes over.
+// site is the primary, so that there is nothing to fail over, or is not, in place. `site` is, here
+// and below, the id of the Kafka cluster at the site that takes over.
 absl::StatusOr<FailoverStanding> StandingOf(const FailoverFacts& facts, std::string_view site);
 
-// Reads `facts` but for in_recovery, for a topic whose streams are `streams`.
+// Reads `facts` but for in_recovery and in_place, for a topic whose streams are `streams`.
 absl::StatusOr<FailoverFacts> ReadFailoverFacts(Ledger& ledger,
                                                 const std::vector<StreamInfo>& streams,
                                                 const std::string& topic, std::string_view site);

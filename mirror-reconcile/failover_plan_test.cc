@@ -40,6 +40,15 @@ TEST(FailoverPlanTest, NextStepFollowsFromWhatCanBeSeen) {
       {{false, Epoch(3), "cluster-p", false, true}, "begin_epoch 4"},
   };
   for (const Row& row : rows) EXPECT_EQ(NextOf(row.facts), row.next);
+
+  const Row in_place[] = {
+      {{false, Epoch(1), "", true, false, true}, "begin_epoch 2"},
+      {{false, Epoch(2), kSite, false, false, true}, "topics 2"},
+      {{false, Epoch(2), kSite, false, true, true}, "done 2"},
+      {{false, Epoch(2), kSite, true, true, true}, "begin_epoch 3"},  // It lost records again.
+      {{true, Epoch(1), "", false, false, true}, "refused"},
+  };
+  for (const Row& row : in_place) EXPECT_EQ(NextOf(row.facts), row.next);
 }
 
 TEST(FailoverPlanTest, EveryStepSaysHowToUndoIt) {

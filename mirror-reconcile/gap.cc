@@ -160,11 +160,10 @@ void Explain(const LedgerView& view, const std::vector<SiteLog>& logs, Gap& gap)
     return;
   }
   for (const auto& [source, proof] : gap.evidence.proofs) {
-    gap.how.push_back(absl::StrCat("everything of ", source.topic, "'s log on cluster ",
-                                   source.cluster_id, " up to its offset ", proof.through.value(),
-                                   " is here: ", proof.topic, " holds that record", " at offset ",
-                                   proof.log_offset.value(),
-                                   ", and a mirror copies in order without skipping"));
+    gap.how.push_back(absl::StrCat(
+        "everything of ", source.topic, " on cluster ", source.cluster_id, " up to offset ",
+        proof.through.value(), " is here: ", proof.topic, " holds that record", " at offset ",
+        proof.log_offset.value(), ", and a mirror copies in order without skipping"));
   }
   if (gap.evidence.proofs.empty()) {
     gap.how.push_back("no mirrored record that the ledger names lies in any log of this site");

@@ -2,6 +2,8 @@
 #include <cstdio>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "common/config/exit_code.h"
 #include "common/config/program.h"
@@ -24,7 +26,7 @@ Program MakeProgram() {
                     "'host=db2 dbname=lockstep'",
                     "lockstep-mirror-reconcile failover --topic orders --brokers S:9092 --ledger "
                     "'host=db2 dbname=lockstep' --execute --yes"}},
-      kKafkaFlags | kLedgerFlags | kStreamFlags | kChangeFlags);
+      kKafkaFlags | kLedgerFlags | kStreamFlags | kMirrorFlags | kChangeFlags | kMetricsFlags);
 }
 
 void AddPayloadFlags(Program& program, CLI::App& command, ReconcileOptions& options) {
@@ -61,7 +63,10 @@ void AddCommands(Program& program, ReconcileOptions& options) {
   AddPayloadFlags(program, reinject, options);
   CLI::App& status = program.AddCommand("status", "Is it safe to fail over, and if not, why");
   AddPayloadFlags(program, status, options);
-  status.add_flag("--watch", options.watch, "Again and again, until stopped")->group("Status");
+  status
+      .add_flag("--watch", options.watch,
+                "Again and again, until stopped; with --metrics the numbers are served, too")
+      ->group("Status");
   program.AddDuration(status, "--interval", options.interval, "Pause between two looks")
       ->group("Status");
   CLI::App& failover = program.AddCommand(
@@ -71,6 +76,12 @@ void AddCommands(Program& program, ReconcileOptions& options) {
       failover
           .add_flag("--accept-source-loss", options.accept_source_loss,
                     "Go on although a producer's source here ends below the ledger")
+          ->group("Failover"));
+  program.CommandLineOnly(
+      failover
+          .add_flag("--in-place", options.in_place,
+                    "This site is the primary and stays it: its log has lost records; begin a new "
+                    "epoch here and put them back. Name the witness with --standby-ledger")
           ->group("Failover"));
   failover
       .add_option("--promote-with", options.promote_with,
@@ -104,6 +115,22 @@ int RefuseLaterCommand(std::string_view command) {
   return ToInt(ExitCode::kCouldNot);
 }
 
+std::vector<std::string> Validate(const Program& program, const ReconcileOptions& options) {
+  const CommonOptions& common = program.options();
+  std::vector<std::string> complaints;
+  const auto need = [&](bool given, const char* what) {
+    if (!given) complaints.push_back(std::string(what) + " is required");
+  };
+  need(!common.Topic().empty(), "--topic or --stream");
+  need(!common.brokers.empty(), "--brokers");
+  need(!common.ledger.empty(), "--ledger");
+  for (std::string& complaint : options.Validate()) complaints.push_back(std::move(complaint));
+  if (program.Typed("--metrics") && !options.watch) {
+    complaints.emplace_back("--metrics is served by status --watch only");
+  }
+  return complaints;
+}
+
 absl::StatusOr<ExitCode> Run(const Program& program, const ReconcileOptions& options) {
   auto session = Session::Open(program.options(), options);
   if (!session.ok()) return session.status();
@@ -122,7 +149,7 @@ int Main(int argc, char** argv) {
   Program program = MakeProgram();
   ReconcileOptions options;
   AddCommands(program, options);
-  if (const auto exit = program.Parse(argc, argv, [&] { return options.Validate(); })) {
+  if (const auto exit = program.Parse(argc, argv, [&] { return Validate(program, options); })) {
     return ToInt(*exit);
   }
   StopRequest::Install();

@@ -1,5 +1,7 @@
 #include "mirror-reconcile/report.h"
 
+#include <cstdio>
+
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -98,6 +100,8 @@ std::string ExampleJson(const AnomalyExample& example) {
 }
 
 }  // namespace
+
+void SayThatNothingWasDone() { std::fputs("Nothing was changed: add --execute.\n", stderr); }
 
 std::string JsonArray(const std::vector<std::string>& values) {
   return absl::StrCat("[", absl::StrJoin(values, ","), "]");

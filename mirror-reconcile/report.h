@@ -28,6 +28,9 @@ std::string InDoubtText(const std::vector<InDoubtRecord>& records);
 std::string NoGoJson(const std::vector<NoGoReason>& reasons);
 std::string NoGoText(const std::vector<NoGoReason>& reasons);
 
+// After a plan, on stderr.
+void SayThatNothingWasDone();
+
 // `[a,b]` of JSON values.
 std::string JsonArray(const std::vector<std::string>& values);
 std::string JsonString(std::string_view text);

@@ -26,7 +26,8 @@ struct ReconcileOptions {
   std::string order = "ledger";
   bool allow_data_loss = false;
   bool accept_source_loss = false;
-  bool whole = false;  // gap: read the logs from end to start.
+  bool in_place = false;  // failover: of the primary, whose own log lost records.
+  bool whole = false;     // gap: read the logs from end to start.
   bool watch = false;
   std::string mm2_config;
   std::string source_brokers;

@@ -8,6 +8,7 @@
 #include "common/base/status_macros.h"
 #include "common/config/stop_request.h"
 #include "common/config/terminal.h"
+#include "common/metrics/look_metrics.h"
 #include "mirror-reconcile/commands.h"
 #include "mirror-reconcile/readiness.h"
 #include "mirror-reconcile/report.h"
@@ -61,7 +62,19 @@ std::string WarningsJson(const std::vector<std::string>& warnings) {
   return JsonArray(values);
 }
 
-absl::StatusOr<ExitCode> Look(Session& session) {
+void Export(const Readiness& readiness, const Ledger::Now& now, LookMetrics& metrics) {
+  metrics.Set("lockstep_epoch_number", "The epoch now", now.epoch.value());
+  metrics.Set("lockstep_solo_state", "1 while the epoch is solo: no standby confirms",
+              now.solo ? 1 : 0);
+  metrics.Set("lockstep_go_state", "1 if a failover to this site would lose nothing",
+              readiness.go() ? 1 : 0);
+  for (const Gap& gap : readiness.gaps) {
+    metrics.Set("lockstep_remaining_records", "In the ledger, not in this site's log", gap.records,
+                {{"stream", ToString(gap.stream.name)}});
+  }
+}
+
+absl::StatusOr<ExitCode> Look(Session& session, LookMetrics& metrics) {
   const Clock::time_point start = Clock::now();
   LOCKSTEP_ASSIGN_OR_RETURN(Readiness readiness, JudgeReadiness(session, kFetchBeforehandMax));
   const std::vector<SiteFinding> findings = PreflightSites(session);
@@ -72,6 +85,7 @@ absl::StatusOr<ExitCode> Look(Session& session) {
                                               entry.finding.message, "; ", entry.finding.remedy)});
   }
   LOCKSTEP_ASSIGN_OR_RETURN(const Ledger::Now now, session.ledger().ReadNow());
+  Export(readiness, now, metrics);
   if (session.common().format == OutputFormat::kText) {
     std::printf("epoch %s%s, Kafka cluster %s, topic %s (mirrored: %s)\n",
                 ToString(now.epoch).c_str(), now.solo ? " (solo)" : "",
@@ -103,14 +117,27 @@ absl::StatusOr<ExitCode> Look(Session& session) {
   return readiness.go() ? ExitCode::kYes : ExitCode::kNo;
 }
 
+// A site that does not answer may do so at the next look.
+bool MayPass(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
+}
+
 }  // namespace
 
 absl::StatusOr<ExitCode> RunStatus(Session& session) {
-  absl::StatusOr<ExitCode> code = Look(session);
-  while (session.options().watch && code.ok() &&
+  const bool watch = session.options().watch;
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto metrics,
+                            LookMetrics::Serve(watch ? session.common().metrics : ""));
+  absl::StatusOr<ExitCode> code = Look(session, *metrics);
+  metrics->Looked(code.status());
+  while (watch && (code.ok() || MayPass(code.status())) &&
          !StopRequest::Install().WaitFor(session.options().interval)) {
-    LOCKSTEP_RETURN_IF_ERROR(session.OpenLogs());
-    code = Look(session);
+    const absl::Status logs = session.OpenLogs();
+    code = logs.ok() ? Look(session, *metrics) : logs;
+    metrics->Looked(code.status());
+    if (!code.ok()) {
+      std::fprintf(stderr, "lockstep-mirror-reconcile: %s\n", code.status().ToString().c_str());
+    }
   }
   return code;
 }

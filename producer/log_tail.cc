@@ -72,8 +72,8 @@ absl::Status JudgeLastLedgered(const std::string& producer, const StreamName& st
       "inconsistent-offsets: the ledger says that offset ", offset.value(), " of ",
       ToString(stream), " holds ", expected, ", but ", what,
       ". Kafka has lost records or is another cluster. The cure is a failover in place: "
-      "lockstep-mirror-reconcile failover with this cluster as its own standby begins a new epoch "
-      "and re-injects what is lost"));
+      "lockstep-mirror-reconcile failover --in-place, with these brokers and this ledger, begins "
+      "a new epoch and re-injects what is lost"));
 }
 
 absl::Status ReadTail(KafkaReader& reader, const StreamName& stream, const OpenedStream& opened,
