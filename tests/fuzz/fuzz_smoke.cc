@@ -33,6 +33,19 @@ constexpr char kPikaEntry[] =
     "\x00\x00\x00\x5a\x08\x04\x10\x01\x3a\x54\x0a\x07\x0a\x03"
     "db0\x10\x00\x12\x08\x08\x00\x10\x45\x18\x00\x20\x01\x1a\x3d";
 
+// A list of two files, and the first piece.
+constexpr char kPikaList[] =
+    "\x00\x00\x00\x42\x08\x01\x10\x00\x1a\x20"
+    "0123456789abcdef0123456789abcdef\x22\x03"
+    "db0\x28\x00\x30\x01\x3a\x11\x0a\x09"
+    "0/CURRENT\x0a\x04info";
+constexpr char kPikaPiece[] =
+    "\x00\x00\x00\x4b\x08\x02\x10\x00\x1a\x20"
+    "0123456789abcdef0123456789abcdef\x22\x03"
+    "db0\x28\x00\x30\x01\x42\x1a\x08\x01\x10\x05\x18\x00\x22\x05"
+    "bytes\x2a\x00\x32\x09"
+    "0/CURRENT";
+
 const std::vector<Target>& Targets() {
   static const auto& targets = *new std::vector<Target>{
       {"record_header", lockstep::FuzzRecordHeader, {"4/2301/98231/A", "1/1//a/b/c"}},
@@ -51,7 +64,16 @@ const std::vector<Target>& Targets() {
       {"pika_session",
        lockstep::FuzzPikaSession,
        {std::string(kPikaEntry, sizeof(kPikaEntry) - 1) +
-        std::string(kPikaItem, sizeof(kPikaItem) - 1) + "\x20\x07"}}};
+        std::string(kPikaItem, sizeof(kPikaItem) - 1) + "\x20\x07"}},
+      {"pika_snapshot",
+       lockstep::FuzzPikaSnapshot,
+       {std::string(kPikaList, sizeof(kPikaList) - 1) +
+        std::string(kPikaPiece, sizeof(kPikaPiece) - 1)}},
+      {"pika_dump",
+       lockstep::FuzzPikaDump,
+       {std::string("foo\0\0bar\xe4\xab\xe0\x66", 12),
+        std::string("abcdefghijkl\2\0\0\0\x80\xab\xe0\x66\0\0\0\0", 24),
+        std::string(8, '\0') + "foo" + std::string(34, '\0') + "\1\2" + std::string(43, '\0')}}};
   return targets;
 }
 

@@ -25,6 +25,11 @@ void FuzzPikaFrames(std::string_view bytes);
 void FuzzPikaItem(std::string_view bytes);
 // A master may say anything to a session: it fails with a reason, or its items are without a hole.
 void FuzzPikaSession(std::string_view bytes);
+// A snapshot port may say anything: what comes of it stays below the dump's directory, piece by
+// piece.
+void FuzzPikaSnapshot(std::string_view bytes);
+// A dump's records may hold anything: what is alive has a key, and list nodes have an order.
+void FuzzPikaDump(std::string_view bytes);
 
 }  // namespace lockstep
 
