@@ -51,10 +51,10 @@ class TableSinkTest : public testing::Test {
     EXPECT_TRUE(opened.committed()) << opened.why;
     cursor_ = opened.value.cursors.at(0);
   }
-  std::unique_ptr<TableSink> Open(bool with_cursor) {
+  std::unique_ptr<TableSink> Open(bool with_cursor, const StreamName& stream = kStream) {
     auto sink = TableSink::Open({.conninfo = world_.pair().Conninfo(world_.database(), "gate"),
                                  .table = QuoteTableName("effects").value(),
-                                 .stream = kStream,
+                                 .stream = stream,
                                  .with_cursor = with_cursor});
     EXPECT_TRUE(sink.ok()) << sink.status();
     return std::move(*sink);
@@ -110,6 +110,16 @@ TEST_F(TableSinkTest, AnotherDatabaseIsAskedInstead) {
   ASSERT_EQ(sink->Write(MakeRecords(0, 2)), absl::OkStatus());
   ASSERT_EQ(sink->Write(MakeRecords(1, 3)), absl::OkStatus()) << "rows that are there stay";
   EXPECT_EQ(sink->Last().value(), (Position{Epoch(1), Offset(3)}));
+}
+
+TEST_F(TableSinkTest, EachStreamFindsItsOwnLastRow) {
+  const auto sink = Open(false);
+  const auto other = Open(false, {"orders", 1});
+  ASSERT_EQ(sink->Write(MakeRecords(0, 5)), absl::OkStatus());
+  EXPECT_EQ(other->Last().value(), std::nullopt);
+  ASSERT_EQ(other->Write(MakeRecords(0, 2)), absl::OkStatus());
+  EXPECT_EQ(other->Last().value(), (Position{Epoch(1), Offset(1)}));
+  EXPECT_EQ(sink->Last().value(), (Position{Epoch(1), Offset(4)}));
 }
 
 TEST_F(TableSinkTest, ConnectsAgainAfterTheSessionWasEnded) {
