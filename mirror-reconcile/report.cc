@@ -5,66 +5,27 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include <rapidjson/stringbuffer.h>
-#include <rapidjson/writer.h>
 
 #include "common/base/utf8.h"
+#include "common/config/terminal.h"
 
 namespace lockstep {
 namespace {
 
-class Json {
- public:
-  Json() : writer_(buffer_) { writer_.StartObject(); }
-  Json& Text(const char* name, std::string_view value) {
-    writer_.Key(name);
-    writer_.String(value.data(), static_cast<rapidjson::SizeType>(value.size()));
-    return *this;
-  }
-  Json& Int(const char* name, int64_t value) {
-    writer_.Key(name);
-    writer_.Int64(value);
-    return *this;
-  }
-  Json& Bool(const char* name, bool value) {
-    writer_.Key(name);
-    writer_.Bool(value);
-    return *this;
-  }
-  Json& Null(const char* name) {
-    writer_.Key(name);
-    writer_.Null();
-    return *this;
-  }
-  Json& Raw(const char* name, std::string_view json) {
-    writer_.Key(name);
-    writer_.RawValue(json.data(), json.size(), rapidjson::kObjectType);
-    return *this;
-  }
-  std::string End() {
-    writer_.EndObject();
-    return buffer_.GetString();
-  }
-
- private:
-  rapidjson::StringBuffer buffer_;
-  rapidjson::Writer<rapidjson::StringBuffer> writer_;
-};
-
 std::string ProducerJson(const ProducerGap& producer) {
-  Json json;
-  json.Text("producer", producer.name)
-      .Int("ledgered_through", producer.ledgered_through.value())
-      .Int("missing", producer.missing)
-      .Int("reinjected_seen", producer.reinjected_seen);
+  Summary json;
+  json.Add("producer", producer.name)
+      .Add("ledgered_through", producer.ledgered_through.value())
+      .Add("missing", producer.missing)
+      .Add("reinjected_seen", producer.reinjected_seen);
   if (producer.missing > 0) {
-    json.Int("first_seq", producer.first_missing.value())
-        .Int("last_seq", producer.last_missing.value())
-        .Text("at_first", producer.at_first)
-        .Text("at_last", producer.at_last);
+    json.Add("first_seq", producer.first_missing.value())
+        .Add("last_seq", producer.last_missing.value())
+        .Add("at_first", producer.at_first)
+        .Add("at_last", producer.at_last);
   }
-  if (producer.hole) json.Int("hole", producer.hole->value());
-  return json.End();
+  if (producer.hole) json.Add("hole", producer.hole->value());
+  return json.Json();
 }
 
 const std::string& NameOf(const Gap& gap, ProducerId id) {
@@ -76,43 +37,32 @@ const std::string& NameOf(const Gap& gap, ProducerId id) {
 }
 
 std::string PieceJson(const Gap& gap, const GapPiece& piece) {
-  return Json()
-      .Text("producer", NameOf(gap, piece.run.producer))
-      .Int("term", piece.run.term.value())
-      .Int("first_seq", piece.first_seq.value())
-      .Int("last_seq", piece.last_seq.value())
-      .Text("from", ToString(piece.first_position))
-      .Text("to", ToString(PositionOf(piece.run, piece.last_seq)))
-      .End();
+  return Summary()
+      .Add("producer", NameOf(gap, piece.run.producer))
+      .Add("term", piece.run.term.value())
+      .Add("first_seq", piece.first_seq.value())
+      .Add("last_seq", piece.last_seq.value())
+      .Add("from", ToString(piece.first_position))
+      .Add("to", ToString(PositionOf(piece.run, piece.last_seq)))
+      .Json();
 }
 
 std::string ExampleJson(const AnomalyExample& example) {
-  Json json;
-  json.Text("producer", example.producer)
-      .Int("term", example.term.value())
-      .Int("seq", example.seq.value());
-  if (example.position) json.Text("position", ToString(*example.position));
+  Summary json;
+  json.Add("producer", example.producer)
+      .Add("term", example.term.value())
+      .Add("seq", example.seq.value());
+  if (example.position) json.Add("position", ToString(*example.position));
   if (!example.topic.empty()) {
-    json.Text("topic", example.topic).Int("log_offset", example.log_offset.value());
+    json.Add("topic", example.topic).Add("log_offset", example.log_offset.value());
   }
-  if (!example.detail.empty()) json.Text("detail", example.detail);
-  return json.End();
+  if (!example.detail.empty()) json.Add("detail", example.detail);
+  return json.Json();
 }
 
 }  // namespace
 
 void SayThatNothingWasDone() { std::fputs("Nothing was changed: add --execute.\n", stderr); }
-
-std::string JsonArray(const std::vector<std::string>& values) {
-  return absl::StrCat("[", absl::StrJoin(values, ","), "]");
-}
-
-std::string JsonString(std::string_view text) {
-  rapidjson::StringBuffer buffer;
-  rapidjson::Writer<rapidjson::StringBuffer> writer(buffer);
-  writer.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
-  return buffer.GetString();
-}
 
 std::string GapJson(const Gap& gap) {
   std::vector<std::string> producers;
@@ -124,25 +74,25 @@ std::string GapJson(const Gap& gap) {
   }
   std::vector<std::string> how;
   for (const std::string& sentence : gap.how) how.push_back(JsonString(sentence));
-  Json json;
-  json.Text("stream", ToString(gap.stream.name)).Int("gap_records", gap.records);
+  Summary json;
+  json.Add("stream", ToString(gap.stream.name)).Add("gap_records", gap.records);
   if (gap.ledger_end) {
-    json.Text("ledger_end", ToString(*gap.ledger_end));
+    json.Add("ledger_end", ToString(*gap.ledger_end));
   } else {
-    json.Null("ledger_end");
+    json.AddJson("ledger_end", "null");
   }
-  if (gap.removed_below) json.Text("removed_below", ToString(*gap.removed_below));
-  return json.Bool("proven", gap.proven)
-      .Raw("producers", JsonArray(producers))
-      .Raw("pieces", JsonArray(pieces))
-      .Int("pieces_total", static_cast<int64_t>(gap.pieces.size()))
-      .Int("records_read", gap.evidence.records_read)
-      .Int("unledgered", gap.unledgered)
-      .Int("strangers", gap.evidence.strangers)
-      .Int("foreign", gap.evidence.foreign)
-      .Int("malformed", gap.evidence.malformed)
-      .Raw("how", JsonArray(how))
-      .End();
+  if (gap.removed_below) json.Add("removed_below", ToString(*gap.removed_below));
+  return json.Add("proven", gap.proven)
+      .AddJson("producers", JsonArray(producers))
+      .AddJson("pieces", JsonArray(pieces))
+      .Add("pieces_total", static_cast<int64_t>(gap.pieces.size()))
+      .Add("records_read", gap.evidence.records_read)
+      .Add("unledgered", gap.unledgered)
+      .Add("strangers", gap.evidence.strangers)
+      .Add("foreign", gap.evidence.foreign)
+      .Add("malformed", gap.evidence.malformed)
+      .AddJson("how", JsonArray(how))
+      .Json();
 }
 
 std::string GapText(const Gap& gap) {
@@ -172,26 +122,28 @@ std::string GapText(const Gap& gap) {
 }
 
 std::string VerdictsJson(const StreamName& stream, const Verdicts& verdicts) {
-  Json counts;
+  Summary counts;
   std::vector<std::string> examples;
   for (const auto& [anomaly, count] : verdicts.anomalies) {
-    counts.Int(std::string(ToString(anomaly)).c_str(), count.records);
+    counts.Add(ToString(anomaly), count.records);
     for (const AnomalyExample& example : count.first) {
       if (!IsBad(anomaly) && anomaly != Anomaly::kRemoved && anomaly != Anomaly::kUnexpected) break;
-      examples.push_back(
-          Json().Text("anomaly", ToString(anomaly)).Raw("record", ExampleJson(example)).End());
+      examples.push_back(Summary()
+                             .Add("anomaly", ToString(anomaly))
+                             .AddJson("record", ExampleJson(example))
+                             .Json());
     }
   }
-  return Json()
-      .Text("stream", ToString(stream))
-      .Bool("good", verdicts.good())
-      .Int("ledgered", verdicts.ledgered)
-      .Int("found", verdicts.found)
-      .Int("records_read", verdicts.records_read)
-      .Int("digests_checked", verdicts.digests_checked)
-      .Raw("anomalies", counts.End())
-      .Raw("examples", JsonArray(examples))
-      .End();
+  return Summary()
+      .Add("stream", ToString(stream))
+      .Add("good", verdicts.good())
+      .Add("ledgered", verdicts.ledgered)
+      .Add("found", verdicts.found)
+      .Add("records_read", verdicts.records_read)
+      .Add("digests_checked", verdicts.digests_checked)
+      .AddJson("anomalies", counts.Json())
+      .AddJson("examples", JsonArray(examples))
+      .Json();
 }
 
 std::string VerdictsText(const StreamName& stream, const Verdicts& verdicts) {
@@ -221,13 +173,13 @@ std::string VerdictsText(const StreamName& stream, const Verdicts& verdicts) {
 std::string GivenUpJson(const std::vector<GivenUpRecord>& records) {
   std::vector<std::string> values;
   for (const GivenUpRecord& record : records) {
-    values.push_back(Json()
-                         .Text("producer", record.producer)
-                         .Int("term", record.term.value())
-                         .Int("seq", record.seq.value())
-                         .Text("position", ToString(record.position))
-                         .Text("why", record.why)
-                         .End());
+    values.push_back(Summary()
+                         .Add("producer", record.producer)
+                         .Add("term", record.term.value())
+                         .Add("seq", record.seq.value())
+                         .Add("position", ToString(record.position))
+                         .Add("why", record.why)
+                         .Json());
   }
   return JsonArray(values);
 }
@@ -235,23 +187,23 @@ std::string GivenUpJson(const std::vector<GivenUpRecord>& records) {
 std::string InDoubtJson(const std::vector<InDoubtRecord>& records) {
   std::vector<std::string> values;
   for (const InDoubtRecord& record : records) {
-    Json json;
-    json.Text("group", record.group)
-        .Text("stream", ToString(record.stream))
-        .Int("epoch", record.position.epoch.value())
-        .Int("offset", record.position.offset.value())
-        .Text("producer", record.producer)
-        .Int("term", record.term.value())
-        .Int("seq", record.seq.value())
-        .Text("at", record.at);
+    Summary json;
+    json.Add("group", record.group)
+        .Add("stream", ToString(record.stream))
+        .Add("epoch", record.position.epoch.value())
+        .Add("offset", record.position.offset.value())
+        .Add("producer", record.producer)
+        .Add("term", record.term.value())
+        .Add("seq", record.seq.value())
+        .Add("at", record.at);
     if (!record.key) {
-      json.Null("key");
+      json.AddJson("key", "null");
     } else if (IsUtf8(*record.key)) {
-      json.Text("key", *record.key);
+      json.Add("key", *record.key);
     } else {
-      json.Text("key_b64", absl::Base64Escape(*record.key));
+      json.Add("key_b64", absl::Base64Escape(*record.key));
     }
-    values.push_back(json.End());
+    values.push_back(json.Json());
   }
   return JsonArray(values);
 }
@@ -271,10 +223,10 @@ std::string InDoubtText(const std::vector<InDoubtRecord>& records) {
 std::string NoGoJson(const std::vector<NoGoReason>& reasons) {
   std::vector<std::string> values;
   for (const NoGoReason& reason : reasons) {
-    Json json;
-    json.Text("reason", ToString(reason.reason));
-    if (!reason.stream.empty()) json.Text("stream", reason.stream);
-    values.push_back(json.Text("message", reason.message).End());
+    Summary json;
+    json.Add("reason", ToString(reason.reason));
+    if (!reason.stream.empty()) json.Add("stream", reason.stream);
+    values.push_back(json.Add("message", reason.message).Json());
   }
   return JsonArray(values);
 }

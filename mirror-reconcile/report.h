@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "common/config/json_text.h"
 #include "mirror-reconcile/failover_plan.h"
 #include "mirror-reconcile/gap.h"
 #include "mirror-reconcile/in_doubt.h"
@@ -30,10 +31,6 @@ std::string NoGoText(const std::vector<NoGoReason>& reasons);
 
 // After a plan, on stderr.
 void SayThatNothingWasDone();
-
-// `[a,b]` of JSON values.
-std::string JsonArray(const std::vector<std::string>& values);
-std::string JsonString(std::string_view text);
 
 }  // namespace lockstep
 

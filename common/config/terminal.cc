@@ -6,20 +6,9 @@
 #include <array>
 #include <cmath>
 
-#include <rapidjson/stringbuffer.h>
-#include <rapidjson/writer.h>
+#include "common/config/json_text.h"
 
 namespace lockstep {
-namespace {
-
-std::string JsonText(std::string_view text) {
-  rapidjson::StringBuffer buffer;
-  rapidjson::Writer<rapidjson::StringBuffer> writer(buffer);
-  writer.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
-  return {buffer.GetString(), buffer.GetSize()};
-}
-
-}  // namespace
 
 Summary& Summary::AddJson(std::string_view name, std::string json) {
   entries_.push_back({std::string(name), json, json});
@@ -27,7 +16,7 @@ Summary& Summary::AddJson(std::string_view name, std::string json) {
 }
 
 Summary& Summary::Add(std::string_view name, std::string_view text) {
-  entries_.push_back({std::string(name), JsonText(text), std::string(text)});
+  entries_.push_back({std::string(name), JsonString(text), std::string(text)});
   return *this;
 }
 
@@ -42,7 +31,7 @@ std::string Summary::Json() const {
   std::string out = "{";
   for (const Entry& entry : entries_) {
     if (out.size() > 1) out += ',';
-    out += JsonText(entry.name) + ":" + entry.json;
+    out += JsonString(entry.name) + ":" + entry.json;
   }
   return out + "}";
 }

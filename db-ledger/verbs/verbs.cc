@@ -3,10 +3,7 @@
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/time/time.h"
-#include <rapidjson/stringbuffer.h>
-#include <rapidjson/writer.h>
 
 #include "common/base/status_macros.h"
 #include "common/config/terminal.h"
@@ -68,23 +65,12 @@ absl::Status StatusOfChange(CommitOutcome outcome, Refusal refusal, const absl::
   return absl::Status(CodeOf(refusal), message);
 }
 
-std::string JsonString(std::string_view text) {
-  rapidjson::StringBuffer buffer;
-  rapidjson::Writer<rapidjson::StringBuffer> writer(buffer);
-  writer.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
-  return std::string(buffer.GetString(), buffer.GetSize());
-}
-
 std::string JsonPosition(const std::optional<Position>& position) {
   return position ? "\"" + ToString(*position) + "\"" : "null";
 }
 
 std::string TextPosition(const std::optional<Position>& position) {
   return position ? ToString(*position) : "-";
-}
-
-std::string JsonArray(const std::vector<std::string>& elements) {
-  return "[" + absl::StrJoin(elements, ",") + "]";
 }
 
 std::string UtcTime(int64_t ms) {

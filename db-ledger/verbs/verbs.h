@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 
 #include "common/config/exit_code.h"
+#include "common/config/json_text.h"
 #include "common/config/program.h"
 #include "db-ledger/postgres_ledger.h"
 
@@ -88,10 +89,8 @@ inline bool HasOpenTerms(const Head& head) {
   return head.term > Term(1) && head.closed < head.term;
 }
 
-std::string JsonString(std::string_view text);
 std::string JsonPosition(const std::optional<Position>& position);  // "1:4711" or null
 std::string TextPosition(const std::optional<Position>& position);  // 1:4711 or -
-std::string JsonArray(const std::vector<std::string>& elements);    // Elements are JSON.
 std::string UtcTime(int64_t ms);                                    // 2026-01-31T12:00:00Z
 
 }  // namespace lockstep
