@@ -94,10 +94,9 @@ TEST_F(PikaEventTest, AKeyOfACopyComesAsTheCommandThatMakesIt) {
   writer_.WriteSnapshot({DataType::kHash, "h", 5000, true, false, {"f", "v"}}, place, events);
   writer_.WriteSnapshot({DataType::kHash, "h", 5000, false, true, {"g", "w"}}, place, events);
   ASSERT_EQ(events.size(), 4U);
-  const std::string_view ends[] = {R"("number":1,"first":true,"last":true})",
-                                   R"("number":2,"first":true,"last":false})",
-                                   R"("number":3,"first":false,"last":false})",
-                                   R"("number":4,"first":false,"last":true})"};
+  const std::string_view ends[] = {
+      R"("number":1,"first":true,"last":true})", R"("number":2,"first":true,"last":false})",
+      R"("number":3,"first":false,"last":false})", R"("number":4,"first":false,"last":true})"};
   const std::string_view ops[] = {"set", "hset", "hset", "pexpireat"};
   for (size_t i = 0; i < events.size(); ++i) {
     schema_.ExpectValid(*events[i].payload.value);
