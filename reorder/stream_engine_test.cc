@@ -269,6 +269,7 @@ TEST_F(StreamEngineTest, AHoleBehindABisectedStartIsNoHole) {
   ASSERT_TRUE(admin_.SetCursor("g", stream_, At(1, 2)).committed());
   StreamEngineOptions options = Options(ReorderMode::kRecover);
   options.reader.bisect_records_min = 1;
+  options.reader.topics = {kMirror};  // Where no other log could have B2.
   ListSink sink(SinkKind::kBlind);
   const StreamResult result = Run(options, sink);
   EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
