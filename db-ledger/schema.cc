@@ -64,7 +64,11 @@ absl::StatusOr<InstalledSchema> InstallSchema(PgConnection& connection, bool sol
     LOCKSTEP_RETURN_IF_ERROR(
         connection.ExecuteScript(absl::StrCat("begin;", lock, kRolesSql, "commit"), deadline)
             .status());
-    LOCKSTEP_RETURN_IF_ERROR(connection.ExecuteScript("begin;" + lock, deadline).status());
+    // Replayed at the standby before it returns: the next to come asks the witness there.
+    LOCKSTEP_RETURN_IF_ERROR(
+        connection
+            .ExecuteScript("begin; set local synchronous_commit = remote_apply;" + lock, deadline)
+            .status());
     LOCKSTEP_ASSIGN_OR_RETURN(installed, connection.ExecuteScript(kIsInstalled, deadline));
     const std::string change = installed == "0" ? kLedger001Sql + begin_first_epoch : "";
     const auto applied = connection.ExecuteScript(change + "commit", deadline);
