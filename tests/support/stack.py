@@ -240,6 +240,7 @@ class Stack:
         self._await_postgres("pg_s")
         self._await_replication()
         subprocess.run(["createdb", "-h", "127.0.0.1", "-p", str(self.port["pg_p"]), "-U", "postgres", DATABASE], check=True)
+        wait_for("the database at the standby", lambda: self.sql("pg_s", "select 1", check=False) == "1", 30)  # Flushed is not replayed.
         if self._kafka:
             self._await_kafka("p")
             for topic, partitions in self.topics.items():
