@@ -12,6 +12,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/log/log.h"
+#include "producer/run_builder.h"
 #include "producer/sources/table_reader.h"
 
 namespace lockstep {
@@ -289,11 +290,7 @@ class TablePayloadSource final : public PayloadSource {
     after_ = after;
     through_ = std::max(reached, last);
     size_t bytes = rows_.size();
-    for (const SourceEvent& row : rows_) {
-      for (const auto* content : {&row.payload.key, &row.payload.value}) {
-        if (content->has_value()) bytes += (*content)->size();
-      }
-    }
+    for (const SourceEvent& row : rows_) bytes += ContentBytes(row.payload);
     if (!rows_.empty()) {
       ahead_rows_ = std::clamp<size_t>(kAheadBytes / (bytes / rows_.size()), 1, kAheadRowsMax);
     }
