@@ -39,6 +39,13 @@ target_compile_options(lockstep_warnings INTERFACE
   $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety -Wno-c99-designator -Wno-gnu-statement-expression -Wno-ambiguous-reversed-operator>)
 target_include_directories(lockstep_warnings INTERFACE ${PROJECT_SOURCE_DIR})
 
+# Part of every program under ThreadSanitizer.
+if(CMAKE_CXX_FLAGS MATCHES "-fsanitize=thread")
+  add_library(lockstep_tsan OBJECT ${PROJECT_SOURCE_DIR}/common/tsan/tsan.cc)
+  target_link_libraries(lockstep_tsan PRIVATE lockstep_warnings)
+  set(LOCKSTEP_TSAN lockstep_tsan)
+endif()
+
 # lockstep_library(name SRCS a.cc … DEPS target …); without SRCS: headers only.
 function(lockstep_library name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SRCS;DEPS")
@@ -57,7 +64,7 @@ endfunction()
 function(lockstep_program name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SRCS;DEPS")
   add_executable(${name} ${arg_SRCS})
-  target_link_libraries(${name} PRIVATE ${arg_DEPS} lockstep_warnings Threads::Threads)
+  target_link_libraries(${name} PRIVATE ${arg_DEPS} ${LOCKSTEP_TSAN} lockstep_warnings Threads::Threads)
   target_compile_definitions(${name} PRIVATE LOCKSTEP_VERSION="${PROJECT_VERSION}")
 endfunction()
 
@@ -69,7 +76,7 @@ add_custom_target(quick_tests)
 function(lockstep_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL;TIMEOUT" "SRCS;DEPS")
   add_executable(${name} ${arg_SRCS})
-  target_link_libraries(${name} PRIVATE ${arg_DEPS} GTest::gmock_main lockstep_warnings Threads::Threads)
+  target_link_libraries(${name} PRIVATE ${arg_DEPS} GTest::gmock_main ${LOCKSTEP_TSAN} lockstep_warnings Threads::Threads)
   add_test(NAME ${name} COMMAND ${name})
   if(arg_LABEL MATCHES "^(unit|property|fault|sim)$")
     add_dependencies(quick_tests ${name})
