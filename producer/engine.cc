@@ -38,11 +38,7 @@ Producer::Engine::Engine(ProducerOptions options, std::unique_ptr<Source> source
       stop_(stop),
       queue_(kQueueRecordsMax, options_.in_flight_bytes_max / 2) {}
 
-Producer::Engine::~Engine() {
-  source_stop_ = true;
-  queue_.Wake();
-  if (source_thread_.joinable()) source_thread_.join();
-}
+Producer::Engine::~Engine() { StopSource(); }
 
 ProducerProgress Producer::Engine::progress() const {
   MutexLock lock(mu_);
@@ -53,13 +49,12 @@ ProducerProgress Producer::Engine::progress() const {
 
 void Producer::Engine::ReadSource() {
   std::vector<SourceEvent> batch;
-  std::string acknowledged;
   Clock::time_point logged_at;
   while (!source_stop_ && !stop_) {
     absl::Status status = source_->Poll(kSourceBatchMax, milliseconds(100), batch);
     while (!batch.empty() && !source_stop_ && !queue_.Push(batch, milliseconds(100))) {
     }
-    TellSource(acknowledged);
+    TellSource();
     if (absl::IsUnavailable(status)) {
       if (Clock::now() - logged_at >= kStallAfter) {
         logged_at = Clock::now();
@@ -77,13 +72,21 @@ void Producer::Engine::ReadSource() {
   queue_.Wake();
 }
 
-void Producer::Engine::TellSource(std::string& told) {
+void Producer::Engine::StopSource() {
+  source_stop_ = true;
+  queue_.Wake();
+  if (source_thread_.joinable()) source_thread_.join();
+}
+
+void Producer::Engine::TellSource() {
+  std::string checkpoint;
   {
     MutexLock lock(mu_);
-    if (acknowledged_ == told) return;
-    told = acknowledged_;
+    if (acknowledged_ == told_) return;
+    told_ = acknowledged_;
+    checkpoint = acknowledged_checkpoint_;
   }
-  source_->Acknowledge(told);
+  source_->Acknowledge(told_, checkpoint);
 }
 
 bool Producer::Engine::SourceDone() { return source_done_.load() && queue_.empty(); }
@@ -96,6 +99,13 @@ absl::Status Producer::Engine::source_status() {
 // ---------------------------------------------------------------- tenures
 
 absl::Status Producer::Engine::Run() {
+  absl::Status status = RunTenures();
+  StopSource();
+  TellSource();
+  return status;
+}
+
+absl::Status Producer::Engine::RunTenures() {
   start_deadline_ = Clock::now() + options_.kafka_timeout;
   LOCKSTEP_RETURN_IF_ERROR(CheckTopic());
   for (;;) {
@@ -158,7 +168,9 @@ void Producer::Engine::Publish() {
   progress_.in_flight_records = tenure_->in_flight();
   progress_.solo = tenure_->solo();
   progress_.ready = tenure_->stage() == Tenure::Stage::kSend;
-  if (!tenure_->acknowledged().empty()) acknowledged_ = tenure_->acknowledged();
+  if (tenure_->acknowledged().empty()) return;
+  acknowledged_ = tenure_->acknowledged();
+  acknowledged_checkpoint_ = tenure_->acknowledged_checkpoint();
 }
 
 // ---------------------------------------------------------------- sending

@@ -34,11 +34,14 @@ class Producer::Engine {
          const std::atomic<bool>& stop);
   ~Engine();
 
+  // Ends with the source's thread; all that is durable has been told to the source.
   absl::Status Run();
   ProducerProgress progress() const;
 
  private:
   using Clock = std::chrono::steady_clock;
+
+  absl::Status RunTenures();
 
   // --- start (start.cc)
   absl::Status CheckTopic();
@@ -55,7 +58,8 @@ class Producer::Engine {
 
   // --- source thread
   void ReadSource();
-  void TellSource(std::string& told);
+  void StopSource();
+  void TellSource();
   bool SourceDone();
   absl::Status source_status();
 
@@ -110,6 +114,8 @@ class Producer::Engine {
   Clock::time_point ledger_stall_logged_at_;
   int64_t tenure_records_ = 0;  // Ledgered by earlier tenures.
 
+  std::string told_;  // The source thread's; after StopSource Run's.
+
   // Shared with the source thread.
   BoundedQueue queue_;
   std::atomic<bool> source_stop_{false};
@@ -117,6 +123,7 @@ class Producer::Engine {
   mutable Mutex mu_;
   absl::Status source_status_ ABSL_GUARDED_BY(mu_);
   std::string acknowledged_ ABSL_GUARDED_BY(mu_);
+  std::string acknowledged_checkpoint_ ABSL_GUARDED_BY(mu_);
   ProducerProgress progress_ ABSL_GUARDED_BY(mu_);
   std::thread source_thread_;
 };

@@ -47,7 +47,7 @@ class ListSource final : public Source {
     return absl::OkStatus();
   }
   bool ended() const override { return ends_ && next_ == values_.size(); }
-  void Acknowledge(std::string_view at) override {
+  void Acknowledge(std::string_view at, std::string_view /*checkpoint*/) override {
     if (!at.empty()) *acknowledged_ = std::stoi(std::string(at));
   }
 

@@ -20,9 +20,9 @@ struct SourceEvent {
   // What the partition is chosen by instead of the record's key, for a source whose keys say more
   // than what has to stay in order. Null: the record's key.
   std::optional<std::string> partition_key = {};
-  // Whatever else the source needs to resume behind this event (jsonl: byte offset and line hash).
+  // Whatever else the checkpoint behind this event says (jsonl: byte offset and line hash).
   // Goes into the checkpoint's text by Source::FormatCheckpoint, nowhere else.
-  std::array<uint64_t, 2> resume{};
+  std::array<uint64_t, 3> resume{};
 };
 
 // Orders source positions as their source does: number by number, left to right. The empty

@@ -259,6 +259,7 @@ void Tenure::OnAppended(const Commit<Appended>& answer) {
       }
     }
   }
+  const std::string checkpoint = group_->checkpoint.value_or("");
   group_.reset();
   if (stage_ == Stage::kAdopt) {
     adopted_ += group_records_;
@@ -266,7 +267,10 @@ void Tenure::OnAppended(const Commit<Appended>& answer) {
     return;
   }
   ledgered_ += group_records_;
-  if (!group_at_.empty()) acknowledged_ = group_at_;
+  if (!group_at_.empty()) {
+    acknowledged_ = group_at_;
+    acknowledged_checkpoint_ = checkpoint;
+  }
   while (first_number_ < undelivered_number_ &&
          At(first_number_).seq <= streams_[At(first_number_).stream].ledgered_seq) {
     SourceEvent& done = At(first_number_++).event;

@@ -161,6 +161,8 @@ class Tenure {
   // Source position at or below which everything is durably ledgered in every stream; empty while
   // that is not known.
   const std::string& acknowledged() const { return acknowledged_; }
+  // The checkpoint that the ledger got with it; empty if it got none from this tenure.
+  const std::string& acknowledged_checkpoint() const { return acknowledged_checkpoint_; }
   int64_t ledgered() const { return ledgered_; }  // Records, adopted ones not counted.
   int64_t in_flight() const { return static_cast<int64_t>(next_number_ - first_number_); }
   size_t in_flight_bytes() const { return event_bytes_; }
@@ -233,6 +235,7 @@ class Tenure {
   int64_t gathered_ = 0;
   int64_t ledgered_ = 0;
   std::string acknowledged_;
+  std::string acknowledged_checkpoint_;
 
   bool all_reported_ = false;
   End end_ = End::kNone;

@@ -293,6 +293,10 @@ TEST(TenureSend, AFormattedCheckpointTravelsEvenWithOneStream) {
   event.resume = {777, 0};
   tenure.OnDelivered(tenure.Next(0, SourceEvent(event))->number, Offset(200));
   EXPECT_EQ(TakeText(tenure), "stream40 term5 11-11 {[200,201)} checkpoint 11:777");
+  EXPECT_EQ(tenure.acknowledged_checkpoint(), "");
+  tenure.OnAppended(Yes<Appended>());
+  EXPECT_EQ(tenure.acknowledged(), "11");
+  EXPECT_EQ(tenure.acknowledged_checkpoint(), "11:777");
 }
 
 // ---------------------------------------------------------------- bad days

@@ -140,7 +140,7 @@ absl::StatusOr<std::optional<SourceEvent>> PikaEventWriter::Write(std::string_vi
   WriteSource(writer);
   writer.EndObject();
   SourceEvent event = MakeEvent(ToString(end), command.type, key, ts_ms);
-  event.resume = {item->logic_id, 0};
+  event.resume = {item->logic_id, item->term_id, 0};
   return event;
 }
 

@@ -2,19 +2,16 @@
 
 #include <algorithm>
 #include <chrono>
-#include <compare>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 
 #include "common/base/status_macros.h"
 #include "common/log/log.h"
+#include "producer/pika/pika_checkpoint.h"
 #include "producer/pika/pika_copy.h"
 #include "producer/pika/pika_event.h"
 #include "producer/pika/pika_link.h"
@@ -23,59 +20,11 @@ namespace lockstep {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using pika::ParsePikaPosition;
+using pika::PikaPosition;
 using std::chrono::milliseconds;
 
 constexpr milliseconds kReadyWait{1'000};  // A look, not a deadline: the link has its own.
-
-// A source position, taken apart. Ordered as CompareSourcePositions orders the texts.
-struct PikaPosition {
-  pika::BinlogPosition binlog;
-  uint64_t snapshot_id = 0;  // 0: in the binlog, not in a copy.
-  uint64_t number = 0;
-  auto operator<=>(const PikaPosition&) const = default;
-};
-
-absl::StatusOr<PikaPosition> ParsePikaPosition(std::string_view text) {
-  const std::vector<std::string> parts = absl::StrSplit(std::string(text), ':');
-  PikaPosition position;
-  const bool in_copy = parts.size() == 4;
-  if ((parts.size() == 2 || in_copy) &&
-      (!in_copy || (absl::SimpleAtoi(parts[2], &position.snapshot_id) &&
-                    absl::SimpleAtoi(parts[3], &position.number)))) {
-    LOCKSTEP_ASSIGN_OR_RETURN(position.binlog,
-                              pika::ParseBinlogPosition(parts[0] + ":" + parts[1]));
-    return position;
-  }
-  return absl::InvalidArgumentError("'" + std::string(text) + "' is no position of a Pika");
-}
-
-// POSITION:LOGIC_ID:HASH, taken apart.
-struct PikaCheckpoint {
-  PikaPosition position;
-  uint64_t logic_id = 0;
-  uint64_t replication_hash = 0;
-};
-
-std::string FormatPikaCheckpoint(const SourceEvent& event) {
-  return absl::StrCat(event.at, ":", event.resume[0], ":", event.resume[1]);
-}
-
-absl::StatusOr<PikaCheckpoint> ParsePikaCheckpoint(const std::string& text) {
-  std::vector<std::string> parts = absl::StrSplit(text, ':');
-  PikaCheckpoint checkpoint;
-  if (parts.size() >= 4 && absl::SimpleAtoi(parts.back(), &checkpoint.replication_hash) &&
-      absl::SimpleAtoi(parts[parts.size() - 2], &checkpoint.logic_id)) {
-    parts.resize(parts.size() - 2);
-    const auto position = ParsePikaPosition(absl::StrJoin(parts, ":"));
-    if (position.ok()) {
-      checkpoint.position = *position;
-      return checkpoint;
-    }
-  }
-  return absl::FailedPreconditionError("the ledger's checkpoint '" + text +
-                                       "' is not POSITION:LOGIC_ID:HASH; was this producer's "
-                                       "source something else than a Pika?");
-}
 
 class PikaSource final : public Source {
  public:
@@ -106,7 +55,7 @@ class PikaSource final : public Source {
 
   bool ended() const override { return ended_; }
 
-  void Acknowledge(std::string_view at) override {
+  void Acknowledge(std::string_view at, std::string_view /*checkpoint*/) override {
     // Once the binlog behind the copy is ledgered, nobody goes back into the copy.
     const auto position = ParsePikaPosition(at);
     if (copy_ == nullptr || phase_ != Phase::kStreaming || !position.ok() ||
@@ -118,7 +67,7 @@ class PikaSource final : public Source {
   }
 
   std::function<std::string(const SourceEvent&)> FormatCheckpoint() const override {
-    return FormatPikaCheckpoint;
+    return pika::FormatPikaCheckpoint;
   }
 
  private:
@@ -126,11 +75,15 @@ class PikaSource final : public Source {
 
   absl::Status SetPosition(const ResumePoint& point) {
     if (point.checkpoint) {
-      LOCKSTEP_ASSIGN_OR_RETURN(const PikaCheckpoint checkpoint,
-                                ParsePikaCheckpoint(*point.checkpoint));
-      resume_ = checkpoint.position;
-      if (resume_.snapshot_id == 0) logic_id_ = checkpoint.logic_id;
-      replication_hash_ = checkpoint.replication_hash;
+      const auto checkpoint = pika::ParsePikaCheckpoint(*point.checkpoint);
+      if (!checkpoint.ok()) {
+        return absl::FailedPreconditionError(
+            "the ledger's checkpoint: " + std::string(checkpoint.status().message()) +
+            "; was this producer's source something else than a Pika?");
+      }
+      resume_ = checkpoint->position;
+      if (resume_.snapshot_id == 0) logic_id_ = checkpoint->logic_id;
+      replication_hash_ = checkpoint->replication_hash;
     }
     if (!point.floor.empty()) {
       LOCKSTEP_ASSIGN_OR_RETURN(const PikaPosition floor, ParsePikaPosition(point.floor));
@@ -250,7 +203,7 @@ class PikaSource final : public Source {
   absl::Status WalkCopy(size_t max, std::vector<SourceEvent>& events) {
     const size_t before = events.size();
     LOCKSTEP_ASSIGN_OR_RETURN(walk_, copy_->Walk(max, *writer_, events));
-    for (size_t i = before; i < events.size(); ++i) events[i].resume = {0, replication_hash_};
+    for (size_t i = before; i < events.size(); ++i) events[i].resume = {0, 0, replication_hash_};
     if (walk_) return absl::OkStatus();
     resume_ = PikaPosition();
     phase_ = Phase::kStreaming;
@@ -287,7 +240,7 @@ class PikaSource final : public Source {
            {"at", event->at},
            {"hint", "passed on with data_type unknown; further ones are not logged"}});
     }
-    event->resume[1] = replication_hash_;
+    event->resume[2] = replication_hash_;
     events.push_back(*std::move(event));
     return absl::OkStatus();
   }

@@ -5,8 +5,8 @@
 // `FILENUM:OFFSET:ID:NUMBER`: the dump's position, the copy's id and the event's number in it,
 // which lies behind the one and before whatever follows in the binlog. The checkpoint is the
 // position,
-// `:LOGIC_ID:HASH`: the entry's own count (0 in a copy), and a hash of the replication id, so that
-// a master with another history is noticed (*source behind ledger*).
+// `:LOGIC_ID:TERM_ID:HASH`: the entry's own count and term (0 in a copy), and a hash of the
+// replication id, so that a master with another history is noticed (*source behind ledger*).
 //
 // One source is one database: their binlogs are independent of each other, and there is no order
 // between them to keep. A master with several needs a producer for each.

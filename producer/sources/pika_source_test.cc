@@ -242,15 +242,16 @@ TEST_F(PikaSourceTest, WhatAPersonMustSettleIsRefused) {
   refused(StatusCode::kInvalidArgument, "the databases db0, db1", {}, "secret", "");
   refused(StatusCode::kNotFound, "no database 'db3'", {}, "secret", "db3");
   refused(StatusCode::kFailedPrecondition, "begins there", {{}, "0:71", "0:71"}, "secret", "db0");
-  refused(StatusCode::kFailedPrecondition, "another replication group", {"0:0:0:99", "", ""},
+  refused(StatusCode::kFailedPrecondition, "another replication group", {"0:0:0:0:99", "", ""},
           "secret", "db0");
-  refused(StatusCode::kFailedPrecondition, "source behind ledger", {"0:0:0:0", "", "9:1"}, "secret",
-          "db0");
+  refused(StatusCode::kFailedPrecondition, "source behind ledger", {"0:0:0:0:0", "", "9:1"},
+          "secret", "db0");
   master_->Purge("db0", 1);
   refused(StatusCode::kFailedPrecondition, "has purged its binlog of db0 at 0:0", {}, "secret",
           "db0");
   const absl::Status checkpoint = Start({"17:3:9", "", ""});
-  EXPECT_THAT(std::string(checkpoint.message()), HasSubstr("is not POSITION:LOGIC_ID:HASH"));
+  EXPECT_THAT(std::string(checkpoint.message()),
+              HasSubstr("is not POSITION:LOGIC_ID:TERM_ID:HASH"));
 }
 
 TEST_F(PikaSourceTest, AMasterThatLostItsTailIsWaitedForAndThenRefused) {
@@ -398,9 +399,9 @@ TEST_F(PikaCopyTest, ItsFilesGoOnceTheBinlogBehindItIsLedgered) {
     }
     return count;
   };
-  source_->Acknowledge(events[events.size() - 6].at);  // The copy's last.
+  source_->Acknowledge(events[events.size() - 6].at, "");  // The copy's last.
   EXPECT_EQ(dumps(), 1);
-  source_->Acknowledge(events.back().at);
+  source_->Acknowledge(events.back().at, "");
   EXPECT_EQ(dumps(), 0);
 }
 

@@ -49,8 +49,10 @@ class Source {
   // ends.
   virtual bool ended() const = 0;
 
-  // Everything at or below `at` is durable: in Kafka and in the ledger (I6).
-  virtual void Acknowledge(std::string_view /*at*/) {}
+  // Everything at or below `at` is durable: in Kafka and in the ledger (I6). `checkpoint` is what
+  // the ledger got with it, as FormatCheckpoint made it; empty if that is null, and for what was
+  // there at the start. Called for the last time after the last Poll.
+  virtual void Acknowledge(std::string_view /*at*/, std::string_view /*checkpoint*/) {}
 
   // The checkpoint's text behind an event, for a source that needs more than the position to
   // resume. Null: the position is enough. The function is pure, any thread may call it, and it
