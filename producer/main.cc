@@ -19,6 +19,7 @@
 #include "common/log/log.h"
 #include "common/model/record_header.h"
 #include "db-ledger/postgres_ledger.h"
+#include "producer/checkpointed_source.h"
 #include "producer/monitor.h"
 #include "producer/producer.h"
 #include "producer/sources/source.h"
@@ -32,6 +33,9 @@ struct Flags {
   std::string source_db;
   std::string source_password_file;
   std::string snapshot_dir;
+  std::string checkpoint_file;
+  std::string checkpoint_topic;
+  std::chrono::milliseconds checkpoint_interval = CheckpointOptions().interval;
   int32_t partition = -1;
   bool until_end = false;
   std::string bad_lines = "stop";
@@ -41,6 +45,8 @@ struct Flags {
   std::chrono::milliseconds ledger_linger = ProducerOptions().ledger_linger;
   std::chrono::milliseconds outage = ProducerOptions().outage_wanted;
   int64_t in_flight = static_cast<int64_t>(ProducerOptions().in_flight_records_max);
+
+  bool exports_checkpoint() const { return !checkpoint_file.empty() || !checkpoint_topic.empty(); }
 };
 
 void AddFlags(Program& program, Flags& flags) {
@@ -64,6 +70,19 @@ void AddFlags(Program& program, Flags& flags) {
                  "reach back; it needs as much room as the database")
       ->type_name("DIR")
       ->group("Producer");
+  app.add_option("--checkpoint-file", flags.checkpoint_file,
+                 "pika: the ledger's checkpoint is written there as JSON, for others to read")
+      ->type_name("FILE")
+      ->group("Checkpoint");
+  app.add_option("--checkpoint-topic", flags.checkpoint_topic,
+                 "pika: and to this compacted topic of one partition, behind the file, e.g. "
+                 "__pika_port_kafka_offsets")
+      ->type_name("TOPIC")
+      ->group("Checkpoint");
+  program
+      .AddDuration(app, "--checkpoint-interval", flags.checkpoint_interval,
+                   "Not more often than this")
+      ->group("Checkpoint");
   app.add_flag("--until-end", flags.until_end,
                "Stop at what is there at the start, instead of following the source")
       ->group("Producer");
@@ -118,7 +137,11 @@ std::vector<std::string> Validate(const CommonOptions& common, const Flags& flag
   }
   if (!flags.source.empty()) {
     const auto spec = ParseSourceSpec(flags.source);
-    if (!spec.ok()) complaints.emplace_back(std::string(spec.status().message()));
+    if (!spec.ok()) {
+      complaints.emplace_back(std::string(spec.status().message()));
+    } else if (flags.exports_checkpoint() && !std::holds_alternative<PikaSpec>(spec->kind)) {
+      complaints.emplace_back("--checkpoint-file and --checkpoint-topic are for pika:// sources");
+    }
   }
   if (common.streams.size() > 1) {
     complaints.emplace_back("--stream can be given once here; for all partitions give --topic");
@@ -171,6 +194,22 @@ void WarnOfPayloads(const SourceSpec& spec, const Flags& flags) {
         "be re-injected; --payload-in-ledger keeps it"}});
 }
 
+std::unique_ptr<Source> WithCheckpoints(std::unique_ptr<Source> source, const SourceSpec& spec,
+                                        const CommonOptions& common, const Flags& flags) {
+  static RealClock clock;
+  if (!flags.exports_checkpoint()) return source;
+  const auto& pika = std::get<PikaSpec>(spec.kind);
+  CheckpointOptions options;
+  options.owner = {pika.Address(), pika.database, flags.name};
+  options.file = flags.checkpoint_file;
+  options.interval = flags.checkpoint_interval;
+  if (!flags.checkpoint_topic.empty()) {
+    options.topic = OpenCheckpointTopic(common.Kafka(), flags.checkpoint_topic,
+                                        ProducerOptions().kafka_timeout);
+  }
+  return ExportCheckpoints(std::move(source), std::move(options), RealFileSystem(), clock);
+}
+
 absl::StatusOr<std::unique_ptr<Producer>> Open(const CommonOptions& common, const Flags& flags) {
   LOCKSTEP_ASSIGN_OR_RETURN(const SourceSpec spec, ParseSourceSpec(flags.source));
   SourceOptions source_options;
@@ -184,6 +223,7 @@ absl::StatusOr<std::unique_ptr<Producer>> Open(const CommonOptions& common, cons
   WarnOfPayloads(spec, flags);
   source_options.source_db = flags.source_db.empty() ? common.ledger : flags.source_db;
   LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<Source> source, OpenSource(spec, source_options));
+  source = WithCheckpoints(std::move(source), spec, common, flags);
   PostgresLedgerOptions ledger_options;
   ledger_options.ledger = common.ledger;
   ledger_options.standby_ledger = common.standby_ledger;

@@ -3,7 +3,9 @@
 #include "absl/strings/numbers.h"
 #include <rapidjson/document.h>
 
+#include "producer/checkpoint_topic.h"
 #include "producer/pika/dump_reader.h"
+#include "producer/pika/pika_checkpoint.h"
 #include "producer/program_world_test.h"
 #include "tests/support/pika_fixtures.h"
 #include "tests/support/pika_master.h"
@@ -31,6 +33,14 @@ class PikaProgramTest : public ProgramTest {
     }
     EXPECT_EQ(keys.size(), static_cast<size_t>(count));
     for (int i = 1; i <= count; ++i) ASSERT_EQ(keys[absl::StrCat("key-", i)], 1) << i;
+  }
+
+  // What an exported checkpoint says; it must be whole, and this producer's.
+  std::string PositionIn(const std::string& json) const {
+    const auto checkpoint =
+        pika::ParseCheckpointJson(json, {absl::StrCat("127.0.0.1:", master_.port()), "", "A"});
+    EXPECT_TRUE(checkpoint.ok()) << checkpoint.status() << ": " << json;
+    return checkpoint.ok() ? ToString(checkpoint->position) : "";
   }
 
   pika::PikaMaster master_{{.window_items = 2000, .binlog_file_bytes = 200'000}};
@@ -73,6 +83,66 @@ TEST_F(PikaProgramTest, KilledAtAnyMomentAnEntryComesOnce) {
   EXPECT_EQ(process->Wait(), 0) << process->Err();
   ExpectEachKeyOnce(kEntries);
   EXPECT_THAT(master_.Complaints(), testing::IsEmpty());
+}
+
+TEST_F(PikaProgramTest, FileAndTopicSayWhatTheLedgerSays) {
+  ASSERT_TRUE(cluster_->CreateTopic("__offsets", 1).ok());
+  const std::string file = directory_ + "/checkpoint.json";
+  const std::vector<std::string> exports = {"--checkpoint-file",     file,
+                                            "--checkpoint-topic",    "__offsets",
+                                            "--checkpoint-interval", "20ms"};
+  std::vector<std::string> to_end = exports;
+  to_end.emplace_back("--until-end");
+  const unsigned seed = 7;
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  constexpr int kEntries = 6'000;
+  std::thread writer([&] {
+    for (int i = 0; i < kEntries; i += 100) {
+      Append(i + 1, i + 100);
+      std::this_thread::sleep_for(milliseconds(40));  // So that the kills fall into the stream.
+    }
+  });
+  for (int i = 0; i < 6; ++i) {
+    auto process = Start(Source(), exports);
+    EXPECT_FALSE(process->EndsWithin(milliseconds(300 + random() % 500))) << process->Err();
+    process->Kill();
+    EXPECT_THAT(process->Err(), testing::Not(HasSubstr("checkpoint_ahead_of_ledger")));
+    if (std::filesystem::exists(file)) PositionIn(ReadFile(file));
+  }
+  writer.join();
+  auto process = Start(Source(), to_end);
+  EXPECT_EQ(process->Wait(), 0) << process->Err();
+  ExpectEachKeyOnce(kEntries);
+  const auto in_topic = [&] {
+    const auto topic = OpenCheckpointTopic({.brokers = cluster_->brokers(), .properties = {}},
+                                           "__offsets", milliseconds(10'000));
+    return topic->ReadLast(absl::StrCat("127.0.0.1:", master_.port())).value().value_or("");
+  };
+  EXPECT_EQ(PositionIn(ReadFile(file)), ToString(master_.End("db0")));
+  EXPECT_EQ(PositionIn(in_topic()), ToString(master_.End("db0")));
+
+  // The ledger decides: a file that is ahead is reported, and skips nothing.
+  Append(kEntries + 1, kEntries + 10);
+  const std::string ahead = ReadFile(file);
+  const std::string end = ToString(master_.End("db0"));
+  const size_t offset = ahead.find("\"offset\":") + 9;
+  std::ofstream(file) << ahead.substr(0, offset) << "9" << ahead.substr(offset);
+  process = Start(Source(), to_end);
+  EXPECT_EQ(process->Wait(), 0) << process->Err();
+  EXPECT_THAT(process->Err(), HasSubstr("error checkpoint_ahead_of_ledger place=file position="));
+  ExpectEachKeyOnce(kEntries + 10);
+  EXPECT_EQ(PositionIn(ReadFile(file)), end);
+
+  // One that is cut short is refused, with the way out.
+  std::filesystem::resize_file(file, 40);
+  process = Start(Source(), to_end);
+  EXPECT_EQ(process->Wait(), 3) << process->Err();
+  EXPECT_THAT(process->Err(), HasSubstr("checkpoint file " + file + ": it is no JSON at byte 40"));
+  EXPECT_THAT(process->Err(), HasSubstr("remove the file, or name another --checkpoint-file"));
+  std::filesystem::remove(file);
+  process = Start(Source(), to_end);
+  EXPECT_EQ(process->Wait(), 0) << process->Err();
 }
 
 TEST_F(PikaProgramTest, APurgedPositionIsRefusedWithTheRemedy) {

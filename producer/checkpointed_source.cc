@@ -1,0 +1,178 @@
+#include "producer/checkpointed_source.h"
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+#include "common/log/log.h"
+#include "producer/checkpoint_export.h"
+
+namespace lockstep {
+namespace {
+
+using pika::PikaCheckpoint;
+using std::chrono::milliseconds;
+using Place = CheckpointExport::Place;
+
+constexpr int64_t kFailureLogEveryMs = 30'000;
+
+class CheckpointedSource final : public Source {
+ public:
+  CheckpointedSource(std::unique_ptr<Source> source, CheckpointOptions options, FileSystem& fs,
+                     Clock& clock)
+      : source_(std::move(source)),
+        options_(std::move(options)),
+        fs_(fs),
+        clock_(clock),
+        export_(!options_.file.empty(), options_.topic != nullptr, options_.interval.count()) {}
+
+  ~CheckpointedSource() override {
+    TakeTopicResult(options_.end_wait);
+    WriteWhatIsDue(true);
+    TakeTopicResult(options_.end_wait);
+  }
+
+  absl::Status Start(const ResumePoint& point) override {
+    if (!compared_) {
+      LOCKSTEP_RETURN_IF_ERROR(CompareFile(point));
+      LOCKSTEP_RETURN_IF_ERROR(CompareTopic(point));
+      compared_ = true;
+    }
+    return source_->Start(point);
+  }
+
+  absl::Status Poll(size_t max, milliseconds timeout, std::vector<SourceEvent>& events) override {
+    TakeTopicResult(milliseconds(0));
+    WriteWhatIsDue(false);
+    return source_->Poll(max, timeout, events);
+  }
+
+  bool ended() const override { return source_->ended(); }
+
+  void Acknowledge(std::string_view at, std::string_view checkpoint) override {
+    source_->Acknowledge(at, checkpoint);
+    if (!checkpoint.empty()) export_.OnDurable(checkpoint);
+    WriteWhatIsDue(false);
+  }
+
+  std::function<std::string(const SourceEvent&)> FormatCheckpoint() const override {
+    return source_->FormatCheckpoint();
+  }
+
+ private:
+  // ---------------------------------------------------------------- the start
+
+  absl::Status CompareFile(const ResumePoint& point) {
+    if (options_.file.empty()) return absl::OkStatus();
+    const std::string what = "checkpoint file " + options_.file;
+    LOCKSTEP_RETURN_IF_ERROR(Annotate(fs_.SyncDirectory(options_.file), what));
+    const absl::StatusOr<std::string> json = fs_.Read(options_.file);
+    if (absl::IsNotFound(json.status())) return absl::OkStatus();
+    LOCKSTEP_RETURN_IF_ERROR(Annotate(json.status(), what));
+    return Compare(point, "file", what, *json,
+                   "remove the file, or name another --checkpoint-file");
+  }
+
+  absl::Status CompareTopic(const ResumePoint& point) {
+    if (options_.topic == nullptr) return absl::OkStatus();
+    const std::string key = CheckpointKey(options_.owner);
+    LOCKSTEP_ASSIGN_OR_RETURN(const std::optional<std::string> json, options_.topic->ReadLast(key));
+    if (!json) return absl::OkStatus();
+    return Compare(
+        point, "topic", absl::StrCat("checkpoint topic ", options_.topic->name(), ", key ", key),
+        *json,
+        "write a record with this key and no value to it, or name another --checkpoint-topic");
+  }
+
+  absl::Status Compare(const ResumePoint& point, const char* place, const std::string& what,
+                       const std::string& json, const char* way_out) {
+    const absl::StatusOr<PikaCheckpoint> exported = pika::ParseCheckpointJson(json, options_.owner);
+    if (!exported.ok()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(what, ": ", std::string(exported.status().message()),
+                       "; it is an export, the ledger decides where to resume: ", way_out));
+    }
+    LOCKSTEP_ASSIGN_OR_RETURN(const pika::PikaPosition ledger, pika::ResumePosition(point));
+    LOCKSTEP_ASSIGN_OR_RETURN(const pika::ExportStands stands,
+                              pika::CompareWithLedger(*exported, point));
+    if (stands == pika::ExportStands::kBehindLedger) {
+      Log(LogLevel::kInfo, "checkpoint_behind_ledger",
+          {{"place", place}, {"position", exported->position}, {"ledger", ledger}});
+    } else if (stands == pika::ExportStands::kAheadOfLedger) {
+      Log(LogLevel::kError, "checkpoint_ahead_of_ledger",
+          {{"place", place},
+           {"position", exported->position},
+           {"ledger", ledger},
+           {"hint",
+            "the ledger decides, so events are read again that were exported as done: is it the "
+            "right ledger, was it restored from a backup?"}});
+    }
+    return absl::OkStatus();
+  }
+
+  // ---------------------------------------------------------------- the exports
+
+  void WriteWhatIsDue(bool last) {
+    if (const auto checkpoint = export_.Begin(Place::kFile, clock_.SteadyMs(), last)) {
+      const absl::Status written = ReplaceFile(fs_, options_.file, Json(*checkpoint));
+      export_.End(Place::kFile, written.ok(), clock_.SteadyMs());
+      Report("file", written, file_failed_ms_);
+    }
+    if (const auto checkpoint = export_.Begin(Place::kTopic, clock_.SteadyMs(), last)) {
+      options_.topic->Write(CheckpointKey(options_.owner), Json(*checkpoint));
+    }
+  }
+
+  void TakeTopicResult(milliseconds timeout) {
+    if (options_.topic == nullptr) return;
+    const std::optional<absl::Status> written = options_.topic->Result(timeout);
+    if (!written) return;
+    export_.End(Place::kTopic, written->ok(), clock_.SteadyMs());
+    Report("topic", *written, topic_failed_ms_);
+  }
+
+  std::string Json(const std::string& checkpoint) {
+    const absl::StatusOr<PikaCheckpoint> parsed = pika::ParsePikaCheckpoint(checkpoint);
+    LOCKSTEP_CHECK(parsed.ok(), "the ledger was given it by this source's FormatCheckpoint");
+    return pika::CheckpointJson(options_.owner, *parsed, clock_.NowMs());
+  }
+
+  // Logs a failure now and then, and its end. `failed_ms`: when the place's failure was last
+  // logged.
+  void Report(const char* place, const absl::Status& written, std::optional<int64_t>& failed_ms) {
+    const int64_t now_ms = clock_.SteadyMs();
+    if (written.ok()) {
+      if (failed_ms) Log(LogLevel::kInfo, "checkpoint_written_again", {{"place", place}});
+      failed_ms.reset();
+      return;
+    }
+    if (failed_ms && now_ms - *failed_ms < kFailureLogEveryMs) return;
+    failed_ms = now_ms;
+    Log(LogLevel::kWarn, "checkpoint_not_written",
+        {{"place", place},
+         {"why", written},
+         {"hint", "it is tried again; nothing is lost, the ledger has it"}});
+  }
+
+  const std::unique_ptr<Source> source_;
+  const CheckpointOptions options_;
+  FileSystem& fs_;
+  Clock& clock_;
+  CheckpointExport export_;
+  bool compared_ = false;
+  std::optional<int64_t> file_failed_ms_;
+  std::optional<int64_t> topic_failed_ms_;
+};
+
+}  // namespace
+
+std::unique_ptr<Source> ExportCheckpoints(std::unique_ptr<Source> source, CheckpointOptions options,
+                                          FileSystem& fs, Clock& clock) {
+  return std::make_unique<CheckpointedSource>(std::move(source), std::move(options), fs, clock);
+}
+
+}  // namespace lockstep
