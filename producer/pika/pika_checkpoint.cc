@@ -138,12 +138,13 @@ std::string CheckpointJson(const CheckpointOwner& owner, const PikaCheckpoint& c
 
 absl::StatusOr<PikaCheckpoint> ParseCheckpointJson(std::string_view json,
                                                    const CheckpointOwner& owner) {
-  rapidjson::Document object;
-  object.Parse(json.data(), json.size());
-  if (object.HasParseError()) {
-    return Invalid(absl::StrCat("it is no JSON at byte ", object.GetErrorOffset(), ": ",
-                                rapidjson::GetParseError_En(object.GetParseError())));
+  rapidjson::Document document;
+  document.Parse(json.data(), json.size());
+  if (document.HasParseError()) {
+    return Invalid(absl::StrCat("it is no JSON at byte ", document.GetErrorOffset(), ": ",
+                                rapidjson::GetParseError_En(document.GetParseError())));
   }
+  const rapidjson::Value& object = document;
   if (!object.IsObject()) return Invalid("it is not a JSON object");
   LOCKSTEP_RETURN_IF_ERROR(CheckText(object, "source_id", owner.source_id, false));
   LOCKSTEP_RETURN_IF_ERROR(CheckText(object, "db", owner.database, true));
