@@ -29,6 +29,19 @@ std::vector<Burst> RandomBursts(std::mt19937_64& random, int64_t records, int64_
   return bursts;
 }
 
+void BringForward(std::vector<Burst>& bursts, int64_t writer, int64_t count) {
+  int64_t left = count;
+  for (Burst& burst : bursts) {
+    if (burst.writer != writer) continue;
+    const int64_t taken = std::min(left, burst.count);
+    burst.count -= taken;
+    left -= taken;
+  }
+  LOCKSTEP_CHECK(left == 0, "no more is brought forward than there is");
+  std::erase_if(bursts, [](const Burst& burst) { return burst.count == 0; });
+  bursts.insert(bursts.begin(), {.writer = writer, .count = count});
+}
+
 void CutTail(std::vector<Burst>& bursts, int64_t count) {
   while (count > 0) {
     LOCKSTEP_CHECK(!bursts.empty(), "no more is cut off than there is");

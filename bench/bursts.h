@@ -19,6 +19,9 @@ struct Burst {
 std::vector<Burst> RandomBursts(std::mt19937_64& random, int64_t records, int64_t writers,
                                 int64_t burst_max);
 
+// Moves the first `count` records of `writer` to the front. REQUIRES: there are so many.
+void BringForward(std::vector<Burst>& bursts, int64_t writer, int64_t count);
+
 // Takes the last `count` records away. REQUIRES: there are so many.
 void CutTail(std::vector<Burst>& bursts, int64_t count);
 

@@ -48,6 +48,17 @@ TEST(CutTail, TakesTheLastRecordsAcrossBursts) {
   EXPECT_TRUE(bursts.empty());
 }
 
+TEST(BringForward, MovesOneWritersFirstRecordsToTheFront) {
+  std::vector<Burst> bursts = {{0, 5}, {1, 3}, {0, 2}, {1, 4}};
+  BringForward(bursts, 1, 5);
+  ASSERT_EQ(bursts.size(), 4U);
+  EXPECT_EQ(bursts[0].writer, 1);
+  EXPECT_EQ(bursts[0].count, 5);
+  EXPECT_EQ(bursts[1].count, 5);
+  EXPECT_EQ(bursts[2].count, 2);
+  EXPECT_EQ(bursts[3].count, 2);
+}
+
 TEST(CutRanges, KeepsOrderAndCount) {
   OffsetRanges offsets;
   for (int64_t i = 0; i < 5; ++i) offsets.Append(Offset(2 * i));

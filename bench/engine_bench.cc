@@ -13,7 +13,7 @@
 #include "bench/suites.h"
 #include "common/base/status_macros.h"
 #include "db-ledger/memory_ledger.h"
-#include "reorder/parking/memory_parking.h"
+#include "reorder/parking/fifo_parking.h"
 #include "reorder/resequencer.h"
 
 namespace lockstep::bench {
@@ -73,7 +73,7 @@ absl::StatusOr<double> Resequence(const Setting& setting) {
   std::vector<StreamPage> pages = setting.pages;
   std::vector<Seq> next_seq(setting.names.size(), Seq(1));
   const std::string at = "98231";
-  MemoryParking parking;
+  FifoParking parking;
   std::vector<ReadyRecord> out;
   int64_t emitted = 0;
 

@@ -99,6 +99,9 @@ absl::StatusOr<TwoLogs> FillTwoLogs(Site& site, const TwoLogsOptions& options) {
       options.same_order
           ? primary
           : RandomBursts(random, options.records, options.writers, options.burst_max);
+  const auto ahead =
+      static_cast<int64_t>(options.ahead_share * static_cast<double>(options.records));
+  if (ahead > 0) BringForward(standby, 0, ahead);
   CutTail(standby, options.missing);
   logs.logged = options.records - options.missing;
   LOCKSTEP_ASSIGN_OR_RETURN(std::vector<Term> terms, FillLedger(logs, primary, options.writers));

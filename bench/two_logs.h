@@ -21,6 +21,7 @@ struct TwoLogsOptions {
   int64_t missing = 0;  // The last ones of the primary's order that the standby's log lacks …
   bool same_order =
       false;  // … where the standby's log is otherwise the primary's, as a mirror's is.
+  double ahead_share = 0;  // Of all records: so many of one writer lie first in the standby's log.
   int64_t writers = 2;
   int64_t burst_max = 10'000;
   int64_t value_bytes = 100;

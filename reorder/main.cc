@@ -1,4 +1,5 @@
 // lockstep-reorder: parse, look around, open, run one engine a stream, report.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <memory>
@@ -65,7 +66,11 @@ absl::StatusOr<StreamPlan> PlanOne(const CommonOptions& common, const ReorderOpt
       reader.after = cursor.done;
     }
   }
-  return PlanStream(reader, ledger, options.stall_timeout, [&] { return stop.requested(); });
+  StreamEngineOptions engine;
+  options.SetBuffer(stream, found.streams.size(), engine);
+  const auto budget = static_cast<int64_t>(std::min(engine.buffer_bytes, size_t{INT64_MAX}));
+  return PlanStream(reader, ledger, budget, options.stall_timeout,
+                    [&] { return stop.requested(); });
 }
 
 int Plan(const CommonOptions& common, const ReorderOptions& options, const Discovered& found,
@@ -117,6 +122,7 @@ absl::StatusOr<std::vector<std::unique_ptr<StreamThread>>> OpenStreams(
     engine.stall_timeout = options.stall_timeout;
     engine.drain_timeout = common.drain_timeout;
     engine.reader = ReaderOptions(common, options, found, found.streams[i]);
+    options.SetBuffer(found.streams[i], found.streams.size(), engine);
     // One intent a batch: bigger ones where nothing is asked of an operator after a crash.
     if (options.sink_spec.kind != SinkSpec::Kind::kTable && !TakesStdout(options.sink_spec)) {
       engine.reader.batch_records_max = 100'000;

@@ -1,11 +1,29 @@
 #include "reorder/options.h"
 
+#include <filesystem>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 
 namespace lockstep {
 namespace {
+
+constexpr int64_t kBufferMemoryMin = int64_t{1} << 20;
+
+// Another file name for every name.
+std::string FileName(std::string_view name) {
+  std::string file_name;
+  for (const char c : name) {
+    if (absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_') {
+      file_name.push_back(c);
+    } else {
+      absl::StrAppendFormat(&file_name, "%%%02x", static_cast<unsigned char>(c));
+    }
+  }
+  return file_name;
+}
 
 // One of a flag's words, or a complaint.
 template <class T>
@@ -38,8 +56,20 @@ void ReorderOptions::AddTo(Program& program) {
                  "begins at the first record")
       ->capture_default_str()
       ->group("Reorder");
-  app.add_option("--buffer", buffer, "Where parked records wait: memory (unbounded)")
+  app.add_option("--buffer", buffer,
+                 "Where records wait that are not next: memory (without a bound); spill (in memory "
+                 "up to --buffer-memory, the rest in --spill-dir); auto (spill, which touches the "
+                 "disk only when it must)")
       ->capture_default_str()
+      ->group("Reorder");
+  program
+      .AddSize(app, "--buffer-memory", buffer_memory,
+               "Memory for parked records, of all streams together")
+      ->group("Reorder");
+  app.add_option("--spill-dir", spill_dir,
+                 "Where the rest waits: a directory on a disk, with room for what is parked; not "
+                 "needed after the process ends. Default for auto: the system's temporary one")
+      ->type_name("DIR")
       ->group("Reorder");
   app.add_option("--foreign", foreign,
                  "A record without Lockstep's header: fail, or pass (step over it)")
@@ -79,9 +109,9 @@ std::vector<std::string> ReorderOptions::Validate(const CommonOptions& common) {
   const auto require = [&](bool given, const char* what) {
     if (!given) complaints.push_back(absl::StrCat(what, " is required"));
   };
-  if (mode == "per-producer" || mode == "replay" || buffer == "auto" || buffer == "spill" ||
-      buffer == "bounded") {
-    complaints.push_back("this version knows the modes gate and recover, and the buffer memory");
+  if (mode == "per-producer" || mode == "replay" || buffer == "bounded") {
+    complaints.push_back(
+        "this version knows the modes gate and recover, and the buffers auto, memory and spill");
     return complaints;
   }
   require(!mode.empty(), "--mode gate or recover");
@@ -104,8 +134,15 @@ std::vector<std::string> ReorderOptions::Validate(const CommonOptions& common) {
   Choose<ForeignPolicy>("--foreign", foreign,
                         {{"fail", ForeignPolicy::kFail}, {"pass", ForeignPolicy::kPass}},
                         foreign_policy, complaints);
-  bool memory = true;
-  Choose<bool>("--buffer", buffer, {{"memory", true}}, memory, complaints);
+  Choose<BufferKind>(
+      "--buffer", buffer,
+      {{"auto", BufferKind::kAuto}, {"memory", BufferKind::kMemory}, {"spill", BufferKind::kSpill}},
+      buffer_kind, complaints);
+  require(buffer_kind != BufferKind::kSpill || !spill_dir.empty(),
+          "--spill-dir (for --buffer spill)");
+  if (buffer_memory.unit != Size::Unit::kBytes || buffer_memory.amount < kBufferMemoryMin) {
+    complaints.push_back("--buffer-memory must be an amount of memory, 1MiB or more");
+  }
   if (!sink.empty()) {
     if (auto spec = ParseSinkSpec(sink); spec.ok()) {
       sink_spec = *spec;
@@ -117,6 +154,18 @@ std::vector<std::string> ReorderOptions::Validate(const CommonOptions& common) {
     complaints.push_back("--sink-db belongs to --sink table:…");
   }
   return complaints;
+}
+
+void ReorderOptions::SetBuffer(const StreamName& stream, size_t streams,
+                               StreamEngineOptions& engine) const {
+  if (buffer_kind == BufferKind::kMemory) return;
+  engine.buffer_bytes = static_cast<size_t>(buffer_memory.amount) / streams;
+  const std::filesystem::path directory =
+      spill_dir.empty() ? std::filesystem::temp_directory_path() / "lockstep-reorder"
+                        : std::filesystem::path(spill_dir);
+  engine.spill_directory =
+      directory / absl::StrCat(FileName(group), ".", FileName(stream.topic), ".", stream.partition);
+  engine.spill_at_once = buffer_kind == BufferKind::kSpill;
 }
 
 }  // namespace lockstep

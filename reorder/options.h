@@ -7,12 +7,17 @@
 #include <vector>
 
 #include "common/config/program.h"
+#include "common/config/units.h"
 #include "reorder/gate.h"
 #include "reorder/resequencer.h"
 #include "reorder/sinks/make_sink.h"
 #include "reorder/stream_engine.h"
 
 namespace lockstep {
+
+// Where parked records wait. kAuto and kSpill: in memory up to a budget, the rest on disk; kAuto
+// makes its directory only when it needs it.
+enum class BufferKind { kMemory, kSpill, kAuto };
 
 struct ReorderOptions {
   // As typed.
@@ -23,13 +28,16 @@ struct ReorderOptions {
   std::string sink_db = {};
   std::string in_doubt = "hold";
   std::string foreign = "fail";
-  std::string buffer = "memory";
+  std::string buffer = "auto";
+  Size buffer_memory{Size::Unit::kBytes, int64_t{256} << 20};
+  std::string spill_dir = {};
   bool old_gate_is_dead = false;
   bool until_end = false;
   bool plan = false;
   std::chrono::milliseconds stall_timeout{30'000};
 
   // What Validate made of it.
+  BufferKind buffer_kind = BufferKind::kAuto;
   ReorderMode reorder_mode = ReorderMode::kGate;
   bool from_start = false;
   SinkSpec sink_spec = {};
@@ -38,6 +46,8 @@ struct ReorderOptions {
 
   // Defines the flags. `this` must outlive `program`.
   void AddTo(Program& program);
+  // Sets what the streams together may take; each gets its part. After Validate.
+  void SetBuffer(const StreamName& stream, size_t streams, StreamEngineOptions& engine) const;
   // All complaints; fills the second half.
   std::vector<std::string> Validate(const CommonOptions& common);
 };

@@ -13,6 +13,8 @@ namespace {
 // Keeps of a parked record only what it would take.
 class SizeParking final : public ParkingBuffer {
  public:
+  explicit SizeParking(int64_t budget_bytes) : budget_bytes_(budget_bytes) {}
+
   absl::Status Park(size_t queue, Seq seq, const RecordView& record) override {
     record.ReadHeaders(headers_);
     int64_t bytes = kOverheadBytes + static_cast<int64_t>(record.at.size());
@@ -22,7 +24,9 @@ class SizeParking final : public ParkingBuffer {
       bytes += static_cast<int64_t>(8 + name.size() + (value.has_value() ? value->size() : 0));
     }
     if (queues_.size() <= queue) queues_.resize(queue + 1);
-    queues_[queue].push_back({seq, bytes});
+    if (unwritten_bytes_ >= budget_bytes_) Write();
+    queues_[queue].records.push_back({seq, bytes});
+    unwritten_bytes_ += bytes;
     stats_.records += 1;
     stats_.bytes += bytes;
     stats_.records_peak = std::max(stats_.records_peak, stats_.records);
@@ -30,19 +34,27 @@ class SizeParking final : public ParkingBuffer {
     return absl::OkStatus();
   }
   std::optional<Seq> Front(size_t queue) const override {
-    if (queue >= queues_.size() || queues_[queue].empty()) return std::nullopt;
-    return queues_[queue].front().seq;
+    if (queue >= queues_.size() || queues_[queue].records.empty()) return std::nullopt;
+    return queues_[queue].records.front().seq;
   }
   absl::StatusOr<RecordView> Unpark(size_t queue) override {
     LOCKSTEP_CHECK(Front(queue).has_value(), "only what was parked is taken out");
+    Queue& from = queues_[queue];
+    const int64_t bytes = from.records.front().bytes;
+    from.records.pop_front();
+    if (from.written > 0) {
+      --from.written;
+    } else {
+      unwritten_bytes_ -= bytes;
+    }
     stats_.records -= 1;
-    stats_.bytes -= queues_[queue].front().bytes;
-    queues_[queue].pop_front();
+    stats_.bytes -= bytes;
     return RecordView{};
   }
   void ReleaseUnparked() override {}
   void Clear() override {
     queues_.clear();
+    unwritten_bytes_ = 0;
     stats_.records = 0;
     stats_.bytes = 0;
   }
@@ -54,7 +66,20 @@ class SizeParking final : public ParkingBuffer {
     Seq seq;
     int64_t bytes;
   };
-  std::vector<std::deque<Parked>> queues_;
+  struct Queue {
+    std::deque<Parked> records;
+    size_t written = 0;  // Of them, from the front.
+  };
+
+  void Write() {
+    stats_.bytes_written += unwritten_bytes_;
+    unwritten_bytes_ = 0;
+    for (Queue& queue : queues_) queue.written = queue.records.size();
+  }
+
+  const int64_t budget_bytes_;
+  int64_t unwritten_bytes_ = 0;
+  std::vector<Queue> queues_;
   std::vector<HeaderView> headers_;
   ParkingStats stats_;
 };
@@ -62,9 +87,9 @@ class SizeParking final : public ParkingBuffer {
 }  // namespace
 
 absl::StatusOr<StreamPlan> PlanStream(const StreamReaderOptions& options, Ledger& ledger,
-                                      std::chrono::milliseconds stall_timeout,
+                                      int64_t buffer_bytes, std::chrono::milliseconds stall_timeout,
                                       const std::function<bool()>& stop_requested) {
-  SizeParking parking;
+  SizeParking parking(buffer_bytes);
   LOCKSTEP_ASSIGN_OR_RETURN(const auto reader, StreamReader::Open(options, ledger, parking));
   StreamPlan plan;
   plan.from = options.after;

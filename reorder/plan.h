@@ -24,9 +24,10 @@ struct StreamPlan {
 };
 
 // `options.after`, `stream_id` and `epoch` are set by the caller. Reads until the heads are
-// reached, or something is missing for `stall_timeout`.
+// reached, or something is missing for `stall_timeout`. `buffer_bytes`: the budget beyond which
+// records would be written to disk; how many bytes is right but for what is lost in chunks.
 absl::StatusOr<StreamPlan> PlanStream(const StreamReaderOptions& options, Ledger& ledger,
-                                      std::chrono::milliseconds stall_timeout,
+                                      int64_t buffer_bytes, std::chrono::milliseconds stall_timeout,
                                       const std::function<bool()>& stop_requested);
 
 }  // namespace lockstep

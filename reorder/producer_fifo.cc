@@ -86,35 +86,41 @@ ChunkPool::Chunk ChunkPool::Get(size_t size) {
   if (size == kChunkBytesMax && !spare_.empty()) {
     Chunk chunk = std::move(spare_.back());
     spare_.pop_back();
-    chunk.filled = 0;
     return chunk;
   }
-  return Chunk{std::unique_ptr<std::byte[]>(new std::byte[size]), size, 0};
+  Chunk chunk;
+  chunk.bytes.reset(new std::byte[size]);
+  chunk.size = size;
+  return chunk;
 }
 
 void ChunkPool::Give(Chunk chunk) {
   allocated_bytes_ -= chunk.size;
-  chunk.filled = 0;
-  if (chunk.size == kChunkBytesMax && spare_.size() < kSpareChunksMax) {
-    spare_.push_back(std::move(chunk));
-  }
+  if (chunk.size != kChunkBytesMax || spare_.size() >= kSpareChunksMax) return;
+  Chunk spare;
+  spare.bytes = std::move(chunk.bytes);
+  spare.size = chunk.size;
+  spare_.push_back(std::move(spare));
 }
 
 Seq ProducerFifo::front_seq() const {
   LOCKSTEP_CHECK(!empty(), "the caller asks an empty fifo for its front");
-  return Seq(At(chunks_.front(), read_)->seq);
+  const ChunkPool::Chunk& chunk = chunks_.front();
+  if (chunk.bytes != nullptr) return Seq(At(chunk, read_)->seq);
+  return read_ == 0 ? chunk.first_seq : left_at_;
 }
 
-std::byte* ProducerFifo::Reserve(size_t bytes) {
+std::byte* ProducerFifo::Reserve(Seq seq, size_t bytes) {
   if (chunks_.empty() || chunks_.back().size - chunks_.back().filled < bytes) {
     // A quarter of what is there: the part not yet filled stays small beside the part in use. A
     // record that would leave much of a chunk unused gets one of its own.
     const size_t usual =
-        std::clamp(chunk_bytes_ / 4, ChunkPool::kChunkBytesMin, ChunkPool::kChunkBytesMax);
+        std::clamp(unwritten_bytes_ / 4, ChunkPool::kChunkBytesMin, ChunkPool::kChunkBytesMax);
     chunks_.push_back(pool_->Get(bytes > kOwnChunkBytes ? bytes : std::max(usual, bytes)));
-    chunk_bytes_ += chunks_.back().size;
+    unwritten_bytes_ += chunks_.back().size;
     DropUsedFront();
   }
+  if (chunks_.back().filled == 0) chunks_.back().first_seq = seq;
   std::byte* place = chunks_.back().bytes.get() + chunks_.back().filled;
   chunks_.back().filled += bytes;
   return place;
@@ -140,7 +146,7 @@ size_t ProducerFifo::Park(Seq seq, const RecordView& record) {
   const size_t used = sizeof(Packed) + packed.at_bytes + Length(packed.key_bytes) +
                       Length(packed.value_bytes) + headers_bytes;
   const size_t total = (used + alignof(Packed) - 1) / alignof(Packed) * alignof(Packed);
-  std::byte* to = Reserve(total);
+  std::byte* to = Reserve(seq, total);
   auto* placed = new (to) Packed(packed);
   placed->total_bytes = static_cast<uint32_t>(total);
   to = Put(to + sizeof(Packed), record.at);
@@ -157,6 +163,7 @@ size_t ProducerFifo::Park(Seq seq, const RecordView& record) {
 
 RecordView ProducerFifo::Unpark() {
   LOCKSTEP_CHECK(!empty(), "the caller takes from an empty fifo");
+  LOCKSTEP_CHECK(missing_front() == nullptr, "the front is restored before it is taken");
   const Packed* packed = At(chunks_.front(), read_);
   const auto* from = reinterpret_cast<const std::byte*>(packed + 1);
   RecordView view;
@@ -172,20 +179,27 @@ RecordView ProducerFifo::Unpark() {
   unparked_bytes_ = packed->total_bytes;
   read_ += packed->total_bytes;
   --records_;
+  views_out_ = true;
   DropUsedFront();
   return view;
 }
 
 // The last chunk stays while it has room: parking and taking out in turn does not allocate.
 void ProducerFifo::DropUsedFront() {
-  if (read_ < chunks_.front().filled || chunks_.size() == 1) return;
-  chunk_bytes_ -= chunks_.front().size;
-  released_.push_back(std::move(chunks_.front()));
+  ChunkPool::Chunk& front = chunks_.front();
+  if (read_ < front.filled || (chunks_.size() == 1 && front.file == 0)) return;
+  if (front.file != 0) {
+    used_files_.push_back(front.file);
+  } else {
+    unwritten_bytes_ -= front.size;
+  }
+  released_.push_back(std::move(front));
   chunks_.pop_front();
   read_ = 0;
 }
 
 void ProducerFifo::ReleaseUnparked() {
+  views_out_ = false;
   for (ChunkPool::Chunk& chunk : released_) pool_->Give(std::move(chunk));
   released_.clear();
   if (records_ > 0 || chunks_.empty()) return;
@@ -195,8 +209,34 @@ void ProducerFifo::ReleaseUnparked() {
   if (chunks_.front().size > ChunkPool::kChunkBytesMin) {
     pool_->Give(std::move(chunks_.front()));
     chunks_.clear();
-    chunk_bytes_ = 0;
+    unwritten_bytes_ = 0;
   }
+}
+
+void ProducerFifo::LeaveMemory(uint64_t file) {
+  if (empty()) return;
+  left_at_ = front_seq();
+  for (ChunkPool::Chunk& chunk : chunks_) {
+    if (chunk.file != 0) continue;
+    ChunkPool::Chunk memory;
+    memory.bytes = std::move(chunk.bytes);
+    memory.size = chunk.size;
+    unwritten_bytes_ -= chunk.size;
+    chunk.size = chunk.filled;
+    chunk.file = file;
+    // Only the first chunk can have views into it.
+    if (&chunk == &chunks_.front() && views_out_) {
+      released_.push_back(std::move(memory));
+    } else {
+      pool_->Give(std::move(memory));
+    }
+  }
+}
+
+void ProducerFifo::RestoreFront(ChunkPool::Chunk memory) {
+  LOCKSTEP_CHECK(missing_front() != nullptr && memory.size == missing_front()->filled,
+                 "what is missing is restored whole");
+  chunks_.front().bytes = std::move(memory.bytes);
 }
 
 }  // namespace lockstep

@@ -4,6 +4,9 @@
 // once into chunks that grow from 1 KiB to 64 KiB; a chunk whose records were all taken out is
 // given back. No allocation and no hashing a record.
 //
+// A chunk is also the unit in which records wait elsewhere (ChunkStore): it is written once, its
+// memory is given back, and it is read again when its first record is next.
+//
 // Invariants:
 //   (1) Parked seqs ascend, and so do the seqs taken out.
 //   (2) Memory is at most 1.5 × payload (key, value, other headers, source position) + 100 B a
@@ -18,6 +21,8 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "common/model/ids.h"
@@ -29,9 +34,13 @@ namespace lockstep {
 class ChunkPool {
  public:
   struct Chunk {
-    std::unique_ptr<std::byte[]> bytes;
+    std::unique_ptr<std::byte[]> bytes;  // Null: it waits in its file.
     size_t size = 0;
     size_t filled = 0;  // Bytes in use, from the start.
+    Seq first_seq;
+    uint64_t file = 0;  // Where it was written; 0: nowhere, and records may be added.
+
+    std::string_view view() const { return {reinterpret_cast<const char*>(bytes.get()), filled}; }
   };
   static constexpr size_t kChunkBytesMin = 1024;
   static constexpr size_t kChunkBytesMax = 64 * 1024;
@@ -72,15 +81,43 @@ class ProducerFifo {
   // Views from Unpark end here; used-up chunks go back to the pool.
   void ReleaseUnparked();
 
+  // --- chunks elsewhere
+
+  // Memory of the chunks that are nowhere else.
+  size_t unwritten_bytes() const { return unwritten_bytes_; }
+  // Calls visit(const ChunkPool::Chunk&) for each of them that holds records, oldest first.
+  template <class Visit>
+  void ForEachUnwritten(Visit visit) const {
+    if (empty()) return;
+    for (const ChunkPool::Chunk& chunk : chunks_) {
+      if (chunk.file == 0) visit(chunk);
+    }
+  }
+  // They are in `file` now: gives their memory back (what views point into: with ReleaseUnparked).
+  void LeaveMemory(uint64_t file);
+
+  // The oldest record's chunk, iff it is not in memory: RestoreFront, before Unpark.
+  const ChunkPool::Chunk* missing_front() const {
+    return empty() || chunks_.front().bytes != nullptr ? nullptr : &chunks_.front();
+  }
+  // `memory`: of its size, with its bytes.
+  void RestoreFront(ChunkPool::Chunk memory);
+
+  // The files of the chunks that were used up since the last call, one entry a chunk.
+  std::vector<uint64_t> TakeUsedFiles() { return std::exchange(used_files_, {}); }
+
  private:
-  std::byte* Reserve(size_t bytes);
+  std::byte* Reserve(Seq seq, size_t bytes);
   void DropUsedFront();
 
   ChunkPool* pool_;
   std::deque<ChunkPool::Chunk> chunks_;
-  std::vector<ChunkPool::Chunk> released_;  // Used up, but views may point into them.
-  size_t chunk_bytes_ = 0;                  // Sum of chunks_' sizes.
-  size_t read_ = 0;                         // Place of the oldest record in chunks_.front().
+  std::vector<ChunkPool::Chunk> released_;  // Done with, but views may point into them.
+  std::vector<uint64_t> used_files_;
+  bool views_out_ = false;      // Since the last ReleaseUnparked.
+  Seq left_at_;                 // front_seq() when the chunks left memory.
+  size_t unwritten_bytes_ = 0;  // Of chunks_ without a file.
+  size_t read_ = 0;             // Place of the oldest record in chunks_.front().
   int64_t records_ = 0;
   Seq last_seq_;
   size_t unparked_bytes_ = 0;

@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "reorder/parking/memory_parking.h"
+#include "reorder/parking/fifo_parking.h"
 
 namespace lockstep {
 namespace {
@@ -72,7 +72,7 @@ TEST(ProducerFifoTest, ViewsLiveUntilReleased) {
 
 TEST(ProducerFifoTest, MemoryIsBoundedByPayload) {
   for (const size_t value_bytes : {0UL, 20UL, 100UL, 1000UL, 40'000UL, 100'000UL}) {
-    MemoryParking parking;
+    FifoParking parking;
     const std::string value(value_bytes, 'x');
     const int records = value_bytes > 10'000 ? 200 : 20'000;
     size_t payload = 0;
@@ -88,7 +88,7 @@ TEST(ProducerFifoTest, MemoryIsBoundedByPayload) {
 }
 
 TEST(ProducerFifoTest, ParkingAndTakingInTurnKeepsOneChunk) {
-  MemoryParking parking;
+  FifoParking parking;
   for (int i = 1; i <= 100'000; ++i) {
     ASSERT_TRUE(parking.Park(3, Seq(i), Record("0123456789")).ok());
     ASSERT_TRUE(parking.Unpark(3).ok());

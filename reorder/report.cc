@@ -2,7 +2,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <fstream>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/strip.h"
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
 
@@ -39,6 +43,20 @@ std::string StreamsJson(const std::vector<StreamName>& streams, Fill fill) {
   return buffer.GetString();
 }
 
+// The process's greatest resident memory, as Linux tells it; 0: it does not.
+int64_t PeakMemoryBytes() {
+  std::ifstream status("/proc/self/status");
+  std::string line;
+  while (std::getline(status, line)) {
+    int64_t kib = 0;
+    if (absl::StartsWith(line, "VmHWM:") &&
+        absl::SimpleAtoi(absl::StripSuffix(line.substr(6), "kB"), &kib)) {
+      return kib * 1024;
+    }
+  }
+  return 0;
+}
+
 int Rank(ExitCode code) {
   switch (code) {
     case ExitCode::kRefused:
@@ -69,6 +87,9 @@ Summary MakeSummary(const std::vector<StreamName>& streams,
     all.counts.foreign_passed += one.counts.foreign_passed;
     all.parking.records_peak += one.parking.records_peak;
     all.parking.bytes_peak += one.parking.bytes_peak;
+    all.parking.bytes_written += one.parking.bytes_written;
+    all.parking.bytes_reread += one.parking.bytes_reread;
+    all.parking.store_bytes_peak += one.parking.store_bytes_peak;
     all.polls += one.polls;
     all.in_doubt += one.in_doubt;
   }
@@ -79,11 +100,14 @@ Summary MakeSummary(const std::vector<StreamName>& streams,
       .Add("parked_peak_records", all.parking.records_peak)
       .Add("parked_peak_bytes", all.parking.bytes_peak)
       .Add("polls", all.polls)
-      .Add("bytes_reread", 0)
+      .Add("spilled_bytes", all.parking.bytes_written)
+      .Add("spill_peak_bytes", all.parking.store_bytes_peak)
+      .Add("bytes_reread", all.parking.bytes_reread)
       .Add("duplicates_dropped", all.counts.duplicates_dropped)
       .Add("void_dropped", all.counts.void_dropped)
       .Add("foreign_passed", all.counts.foreign_passed)
       .Add("in_doubt", all.in_doubt)
+      .Add("peak_memory_bytes", PeakMemoryBytes())
       .Add("seconds", seconds);
   summary.AddJson("streams", StreamsJson(streams, [&](JsonWriter& writer, size_t i) {
                     const StreamResult& one = results[i];
@@ -102,12 +126,14 @@ Summary MakePlanSummary(const std::vector<StreamName>& streams,
     all.records += one.records;
     all.parking.records_peak += one.parking.records_peak;
     all.parking.bytes_peak += one.parking.bytes_peak;
+    all.parking.bytes_written += one.parking.bytes_written;
     all.polls += one.polls;
   }
   Summary summary;
   summary.Add("records", all.records)
       .Add("parked_peak_records", all.parking.records_peak)
       .Add("parked_peak_bytes", all.parking.bytes_peak)
+      .Add("spilled_bytes", all.parking.bytes_written)
       .Add("polls", all.polls);
   summary.AddJson("streams", StreamsJson(streams, [&](JsonWriter& writer, size_t i) {
                     const StreamPlan& one = plans[i];
@@ -117,6 +143,7 @@ Summary MakePlanSummary(const std::vector<StreamName>& streams,
                     Field(writer, "buffer_hits", one.counts.buffer_hits);
                     Field(writer, "parked_peak_records", one.parking.records_peak);
                     Field(writer, "parked_peak_bytes", one.parking.bytes_peak);
+                    Field(writer, "spilled_bytes", one.parking.bytes_written);
                     Field(writer, "duplicates", one.counts.duplicates_dropped);
                     Field(writer, "void", one.counts.void_dropped);
                     if (one.missing.has_value()) Field(writer, "missing", one.missing->Describe());
@@ -159,6 +186,7 @@ ReorderMetrics::ReorderMetrics(Metrics& metrics, const std::vector<StreamName>& 
         {&metrics.Counter("lockstep_emitted_records_total", "Records sent outside", labels),
          &metrics.Gauge("lockstep_parked_records", "Records held until their turn", labels),
          &metrics.Gauge("lockstep_parked_bytes", "Bytes of parked records", labels),
+         &metrics.Gauge("lockstep_spill_bytes", "Bytes on disk of parked records", labels),
          &metrics.Gauge("lockstep_waiting_seconds",
                         "Since when the stream waits for one record; 0: it does not", labels)});
   }
@@ -175,6 +203,7 @@ void ReorderMetrics::Update(const std::vector<std::unique_ptr<StreamProgress>>& 
     stream.counted = emitted;
     stream.parked_records->Set(static_cast<double>(progress[i]->parked_records.load()));
     stream.parked_bytes->Set(static_cast<double>(progress[i]->parked_bytes.load()));
+    stream.spill_bytes->Set(static_cast<double>(progress[i]->spill_bytes.load()));
     const int64_t since_ms = progress[i]->waiting_since_ms;
     stream.waiting_seconds->Set(since_ms == 0 ? 0.0
                                               : static_cast<double>(now_ms - since_ms) / 1000.0);

@@ -37,6 +37,7 @@ class ReorderMetrics {
     prometheus::Counter* emitted;
     prometheus::Gauge* parked_records;
     prometheus::Gauge* parked_bytes;
+    prometheus::Gauge* spill_bytes;
     prometheus::Gauge* waiting_seconds;
     int64_t counted = 0;
   };

@@ -119,7 +119,8 @@ absl::Status Resequencer::DrainParked(std::vector<ReadyRecord>& out) {
       UpdatePhase();
       return absl::OkStatus();
     }
-    drain_pending_ = out.size() >= options_.ready_max;
+    drain_pending_ =
+        out.size() >= options_.ready_max || unparked_bytes_ >= options_.ready_bytes_max;
     if (drain_pending_) return absl::OkStatus();
     LOCKSTEP_ASSIGN_OR_RETURN(const bool found, UnparkNext(out));
     if (!found) return CheckPassed();
@@ -139,6 +140,7 @@ absl::StatusOr<bool> Resequencer::UnparkNext(std::vector<ReadyRecord>& out) {
     if (!front.has_value() || *front != next.seq) continue;
     LOCKSTEP_ASSIGN_OR_RETURN(const RecordView view, parking_->Unpark(queue));
     counts_.buffer_hits += 1;
+    unparked_bytes_ += view.key.value_or("").size() + view.value.value_or("").size();
     Emit(view, out);
     return true;
   }

@@ -56,7 +56,8 @@ struct ResequencerOptions {
   std::optional<Position> after;  // The cursor's done; nullopt: from the start.
   int topics = 1;                 // Logs that frozen records are looked for in.
   ForeignPolicy foreign = ForeignPolicy::kFail;
-  size_t ready_max = 10'000;  // Parked records are taken out until `out` holds so many.
+  size_t ready_max = 10'000;  // Parked records are taken out until `out` holds so many, or …
+  size_t ready_bytes_max = size_t{16} << 20;  // … so many bytes of keys and values were taken out.
 };
 
 struct ResequencerCounts {
@@ -118,7 +119,10 @@ class Resequencer {
   Offset current_start(Offset log_start) const;
 
   // Views in what came out end here.
-  void Release() { parking_->ReleaseUnparked(); }
+  void Release() {
+    parking_->ReleaseUnparked();
+    unparked_bytes_ = 0;
+  }
 
   // --- facts
 
@@ -162,6 +166,7 @@ class Resequencer {
   LedgerOrder order_;
   std::vector<Queue> queues_;
   bool drain_pending_ = false;
+  size_t unparked_bytes_ = 0;  // Since Release.
   Phase phase_ = Phase::kFrozen;
   std::optional<Offset> passed_;  // kCurrent: the offset taken last.
   std::optional<Position> last_out_;

@@ -14,7 +14,7 @@
 
 #include "common/base/status_macros.h"
 #include "reorder/history_fixture.h"
-#include "reorder/parking/memory_parking.h"
+#include "reorder/parking/fifo_parking.h"
 
 namespace lockstep {
 namespace {
@@ -27,7 +27,7 @@ using testing::HasSubstr;
 // interleaving and the current epoch's ledger always a little behind the log.
 absl::StatusOr<std::vector<std::string>> ReadAll(History& history, std::optional<Position> after,
                                                  bool with_marks) {
-  MemoryParking parking;
+  FifoParking parking;
   ResequencerOptions options;
   options.epoch = history.epoch();
   options.after = after;
@@ -272,7 +272,7 @@ class StoryTest : public testing::Test {
   }
 
   StreamPage page_;
-  MemoryParking parking_;
+  FifoParking parking_;
   std::unique_ptr<Resequencer> resequencer_;
   std::vector<int64_t> next_offset_{0, 0};
   absl::Status last_error_;

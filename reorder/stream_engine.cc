@@ -36,11 +36,21 @@ ExitCode ExitCodeFor(const absl::Status& status) {
 
 StreamEngine::StreamEngine(StreamEngineOptions options, Ledger& ledger, Sink& sink,
                            StreamProgress& progress)
-    : options_(std::move(options)), ledger_(&ledger), sink_(&sink), progress_(&progress) {}
+    : options_(std::move(options)),
+      ledger_(&ledger),
+      sink_(&sink),
+      progress_(&progress),
+      spill_(options_.spill_directory),
+      parking_(options_.buffer_bytes, spill_) {
+  // What is taken out for one batch stays in memory beside the rest.
+  options_.reader.ready_bytes_max =
+      std::min(options_.reader.ready_bytes_max, options_.buffer_bytes / 4);
+}
 
 StreamResult StreamEngine::Run(const StopRequested& stop_requested) {
   Ended ended;
-  ended.why = OpenGate();
+  if (options_.spill_at_once) ended.why = spill_.Open();
+  if (ended.why.ok()) ended.why = OpenGate();
   if (ended.why.ok()) ended.why = ResolveDoubt();
   if (ended.why.ok()) ended.why = OpenReader();
   if (ended.why.ok()) {
@@ -133,6 +143,7 @@ absl::Status StreamEngine::ResolveDoubt() {
   if ((!resolved.ok() && was_in_doubt) || skipped) {
     options_.reader.after = done;
     const absl::Status listed = ListInDoubt();
+    parking_.Clear();
     if (!listed.ok()) {
       Log(LogLevel::kWarn, "in_doubt_list_incomplete",
           {{"stream", options_.reader.stream}, {"why", listed}});
@@ -143,9 +154,8 @@ absl::Status StreamEngine::ResolveDoubt() {
 
 // Reads what lies in (done, intent], for the operator to ask the outside with.
 absl::Status StreamEngine::ListInDoubt() {
-  MemoryParking parking;
   LOCKSTEP_ASSIGN_OR_RETURN(const auto reader,
-                            StreamReader::Open(options_.reader, *ledger_, parking));
+                            StreamReader::Open(options_.reader, *ledger_, parking_));
   const Position intent = *gate_->intent();
   std::vector<ReadyRecord> records;
   int empty = 0;
@@ -352,6 +362,7 @@ void StreamEngine::NoteProgress() {
   progress_->emitted = result_.emitted;
   progress_->parked_records = parking_.stats().records;
   progress_->parked_bytes = parking_.stats().bytes;
+  progress_->spill_bytes = spill_.bytes();
   if (progress_->expected == 0 && reader_->read_a_page()) {
     int64_t expected = result_.emitted;
     for (const Head& head : reader_->heads_at_start()) {

@@ -23,7 +23,8 @@
 #include "common/model/ids.h"
 #include "db-ledger/ledger.h"
 #include "reorder/gate.h"
-#include "reorder/parking/memory_parking.h"
+#include "reorder/parking/fifo_parking.h"
+#include "reorder/parking/rocks_chunk_store.h"
 #include "reorder/sinks/sink.h"
 #include "reorder/stream_reader.h"
 
@@ -40,6 +41,9 @@ struct StreamEngineOptions {
   bool until_end = false;
   std::chrono::milliseconds stall_timeout{30'000};
   std::chrono::milliseconds drain_timeout{30'000};
+  size_t buffer_bytes = SIZE_MAX;    // Of parked records in memory; beyond, they go to …
+  std::string spill_directory = {};  // … a directory of this stream's own, made when needed, or …
+  bool spill_at_once = false;        // … at the start, which fails if that cannot be.
   StreamReaderOptions reader = {};  // `stream`, `kafka`, `cluster_id`, `topics`, `foreign`.
 };
 
@@ -71,6 +75,7 @@ struct StreamProgress {
   std::atomic<int64_t> emitted{0};
   std::atomic<int64_t> parked_records{0};
   std::atomic<int64_t> parked_bytes{0};
+  std::atomic<int64_t> spill_bytes{0};       // Taken on disk.
   std::atomic<int64_t> expected{0};          // Records up to the heads at start; 0: not known yet.
   std::atomic<int64_t> waiting_since_ms{0};  // Steady clock; 0: it does not wait.
   std::atomic<bool> ready{false};            // The gate is in office and nothing is in doubt.
@@ -112,7 +117,8 @@ class StreamEngine {
   StreamProgress* const progress_;
 
   std::optional<Gate> gate_;
-  MemoryParking parking_;  // Before the reader, which holds on to it.
+  RocksChunkStore spill_;
+  FifoParking parking_;  // Before the reader, which holds on to it.
   std::unique_ptr<StreamReader> reader_;
   StreamResult result_;
   std::optional<Waiting> told_;                         // What was last logged as waited for …

@@ -1,6 +1,9 @@
 // One stream's engine against an in-process Kafka and the ledger in memory.
 #include "reorder/stream_engine.h"
 
+#include <unistd.h>
+
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -22,6 +25,7 @@ namespace {
 using std::chrono::milliseconds;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 
 // Keeps what left, as `A1.1=value` with `?` if it may have been sent before.
 class ListSink final : public Sink {
@@ -221,6 +225,80 @@ TEST_F(StreamEngineTest, RecoverRestoresTheDeadSitesOrderThenFollowsTheNewEpoch)
   EXPECT_THAT(sink.seen, ElementsAre("A1=A1", "B1=B1", "A2=A2", "B2=B2", "A3=A3", "A4=A4"));
   EXPECT_EQ(CursorNow().done, At(2, 0));
   EXPECT_EQ(result.counts.buffer_hits, 1);
+}
+
+// A's records all lie before B's in the mirror, and take turns in the ledger.
+class StreamEngineSpillTest : public StreamEngineTest {
+ protected:
+  static constexpr int64_t kEach = 500;
+
+  void SetUp() override {
+    StreamEngineTest::SetUp();
+    std::filesystem::remove_all(directory_);
+    Open("A", "dead");
+    Open("B", "dead");
+    OffsetRanges a;
+    OffsetRanges b;
+    std::vector<std::string> mirrored;
+    for (int64_t i = 0; i < kEach; ++i) {
+      a.Append(Offset(2 * i));
+      b.Append(Offset(2 * i + 1));
+      mirrored.push_back(absl::StrCat("A", i + 1));
+    }
+    for (int64_t i = 0; i < kEach; ++i) mirrored.push_back(absl::StrCat("B", i + 1));
+    Append("A", 1, a.ToString());
+    Append("B", 1, b.ToString());
+    Write(kMirror, mirrored);
+    ASSERT_TRUE(gate_.OpenGate("g", {{kTopic, 0}}, true).committed());
+    ASSERT_TRUE(admin_.BeginEpoch({Epoch(1), true, "", "test"}).committed());
+  }
+  ~StreamEngineSpillTest() override { std::filesystem::remove_all(directory_); }
+
+  StreamEngineOptions SpillOptions() const {
+    StreamEngineOptions options = Options(ReorderMode::kRecover);
+    options.buffer_bytes = 8'000;
+    options.spill_directory = directory_ + "/g.orders.0";
+    return options;
+  }
+
+  const std::string directory_ = testing::TempDir() + "engine_spill." + std::to_string(getpid());
+};
+
+TEST_F(StreamEngineSpillTest, WhatTheBudgetDoesNotHoldWaitsOnDisk) {
+  ListSink sink(SinkKind::kQueryableFencing);
+  const StreamResult result = Run(SpillOptions(), sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+  ASSERT_EQ(sink.seen.size(), 2U * kEach);
+  for (int64_t i = 0; i < kEach; ++i) {
+    const auto at = static_cast<size_t>(2 * i);
+    ASSERT_EQ(sink.seen[at], absl::StrCat("A", i + 1, "=A", i + 1));
+    ASSERT_EQ(sink.seen[at + 1], absl::StrCat("B", i + 1, "=B", i + 1));
+  }
+  EXPECT_GT(result.parking.bytes_written, 20'000);
+  EXPECT_EQ(result.parking.bytes_reread, result.parking.bytes_written);
+  EXPECT_FALSE(std::filesystem::exists(directory_ + "/g.orders.0/records"));
+}
+
+TEST_F(StreamEngineSpillTest, ADirectoryThatCannotBeUsedIsSaidAtTheStart) {
+  ListSink sink(SinkKind::kQueryableFencing);
+  StreamEngineOptions options = SpillOptions();
+  options.spill_directory = "/proc/nowhere";
+  options.spill_at_once = true;
+  const StreamResult result = Run(options, sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kCouldNot);
+  EXPECT_THAT(std::string(result.why.message()), HasSubstr("/proc/nowhere"));
+  EXPECT_THAT(sink.seen, IsEmpty());
+}
+
+TEST_F(StreamEngineSpillTest, ADiskThatFailsUnderWayLosesNothing) {
+  ListSink sink(SinkKind::kQueryableFencing);
+  StreamEngineOptions options = SpillOptions();
+  options.spill_directory = "/proc/nowhere";
+  const StreamResult result = Run(options, sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kCouldNot);
+  EXPECT_THAT(std::string(result.why.message()), HasSubstr("/proc/nowhere"));
+  EXPECT_EQ(Run(SpillOptions(), sink).exit_code, ExitCode::kYes);
+  EXPECT_EQ(sink.seen.size(), 2U * kEach);
 }
 
 TEST_F(StreamEngineTest, RecoverGoesOnWhereTheGateStood) {

@@ -22,6 +22,8 @@ constexpr milliseconds kPauseMin{1};
 constexpr milliseconds kPauseMax{50};
 constexpr milliseconds kBrokerTimeout{5'000};
 constexpr milliseconds kProbeTimeout{2'000};
+// Fetched ahead, a log; as much again can be in the batch under way.
+constexpr int32_t kFetchKbytesMax = 32 * 1024;
 // Reading so many records costs no more than looking further.
 constexpr int64_t kBisectedEnough = 10'000;
 // While nothing arrives nothing has to be settled; the ledger is looked at only to notice a new
@@ -75,6 +77,7 @@ absl::StatusOr<std::unique_ptr<StreamReader>> StreamReader::Open(StreamReaderOpt
   KafkaReaderOptions kafka_options;
   kafka_options.kafka = options.kafka;
   kafka_options.batch_records_max = options.batch_records_max;
+  kafka_options.fetch_kbytes_max = kFetchKbytesMax;
   LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<KafkaReader> kafka, KafkaReader::Open(kafka_options));
   std::unique_ptr<StreamReader> reader(
       new StreamReader(std::move(options), ledger, parking, std::move(kafka)));
@@ -103,6 +106,7 @@ std::unique_ptr<Resequencer> StreamReader::MakeResequencer(const StreamReaderOpt
   resequencer.topics = static_cast<int>(options.topics.size());
   resequencer.foreign = options.foreign;
   resequencer.ready_max = options.batch_records_max;
+  resequencer.ready_bytes_max = options.ready_bytes_max;
   return std::make_unique<Resequencer>(std::move(resequencer), parking);
 }
 

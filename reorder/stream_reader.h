@@ -46,6 +46,7 @@ struct StreamReaderOptions {
   std::optional<Position> after = {};  // Begin above it; nullopt: at the start.
   ForeignPolicy foreign = ForeignPolicy::kFail;
   size_t batch_records_max = 10'000;
+  size_t ready_bytes_max = ResequencerOptions().ready_bytes_max;
   int64_t bisect_records_min = 100'000;  // Shorter topics are read from their start.
 };
 

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "reorder/gate.h"
-#include "reorder/parking/memory_parking.h"
+#include "reorder/parking/fifo_parking.h"
 #include "reorder/resequencer.h"
 #include "sim/parts.h"
 
@@ -59,7 +59,7 @@ class GateProcess {
   bool alive_ = true;
   bool asked_ = false;  // A ledger call is under way.
 
-  MemoryParking parking_;
+  FifoParking parking_;
   std::unique_ptr<Gate> gate_;  // Null until it has opened.
   std::unique_ptr<Resequencer> resequencer_;
   StreamId stream_;

@@ -25,6 +25,9 @@ struct ParkingStats {
   int64_t bytes = 0;  // With the overhead.
   int64_t records_peak = 0;
   int64_t bytes_peak = 0;
+  int64_t bytes_written = 0;  // Outside memory, and …
+  int64_t bytes_reread = 0;   // … read from there again.
+  int64_t store_bytes_peak = 0;
 };
 
 class ParkingBuffer {

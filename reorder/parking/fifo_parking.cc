@@ -1,0 +1,115 @@
+#include "reorder/parking/fifo_parking.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+
+namespace lockstep {
+
+absl::Status FifoParking::Park(size_t queue, Seq seq, const RecordView& record) {
+  if (unwritten_bytes_ >= budget_bytes_) LOCKSTEP_RETURN_IF_ERROR(Write());
+  while (queues_.size() <= queue) queues_.emplace_back(pool_);
+  ProducerFifo& fifo = queues_[queue];
+  const size_t before = fifo.unwritten_bytes();
+  stats_.bytes += static_cast<int64_t>(fifo.Park(seq, record));
+  unwritten_bytes_ += fifo.unwritten_bytes() - before;
+  stats_.records += 1;
+  stats_.records_peak = std::max(stats_.records_peak, stats_.records);
+  stats_.bytes_peak = std::max(stats_.bytes_peak, stats_.bytes);
+  return absl::OkStatus();
+}
+
+std::optional<Seq> FifoParking::Front(size_t queue) const {
+  if (queue >= queues_.size() || queues_[queue].empty()) return std::nullopt;
+  return queues_[queue].front_seq();
+}
+
+absl::StatusOr<RecordView> FifoParking::Unpark(size_t queue) {
+  LOCKSTEP_CHECK(queue < queues_.size(), "only what was parked is taken out");
+  ProducerFifo& fifo = queues_[queue];
+  if (const ChunkPool::Chunk* missing = fifo.missing_front(); missing != nullptr) {
+    LOCKSTEP_RETURN_IF_ERROR(Restore(queue, *missing));
+  }
+  const size_t before = fifo.unwritten_bytes();
+  const RecordView view = fifo.Unpark();
+  unwritten_bytes_ -= before - fifo.unwritten_bytes();
+  stats_.bytes -= static_cast<int64_t>(fifo.unparked_bytes());
+  stats_.records -= 1;
+  if (touched_.empty() || touched_.back() != queue) touched_.push_back(queue);
+  return view;
+}
+
+void FifoParking::ReleaseUnparked() {
+  for (const size_t queue : touched_) {
+    ProducerFifo& fifo = queues_[queue];
+    const size_t before = fifo.unwritten_bytes();
+    fifo.ReleaseUnparked();
+    unwritten_bytes_ -= before - fifo.unwritten_bytes();
+    DropUsedFiles(fifo);
+  }
+  touched_.clear();
+}
+
+void FifoParking::Clear() {
+  touched_.clear();
+  queues_.clear();
+  pool_ = ChunkPool();
+  unwritten_bytes_ = 0;
+  for (const auto& [file, chunks] : files_) store_->Drop(file);
+  files_.clear();
+  stats_.records = 0;
+  stats_.bytes = 0;
+}
+
+// ---------------------------------------------------------------- beyond the budget
+
+absl::Status FifoParking::Write() {
+  std::vector<ChunkStore::Chunk> chunks;
+  int64_t bytes = 0;
+  for (size_t queue = 0; queue < queues_.size(); ++queue) {
+    queues_[queue].ForEachUnwritten([&](const ChunkPool::Chunk& chunk) {
+      chunks.push_back({queue, chunk.first_seq, chunk.view()});
+      bytes += static_cast<int64_t>(chunk.filled);
+    });
+  }
+  if (chunks.empty()) return absl::OkStatus();  // Emptied queues keep a little room.
+  const uint64_t file = last_file_ + 1;
+  LOCKSTEP_RETURN_IF_ERROR(store_->Write(file, chunks));
+  last_file_ = file;
+  files_[file] = static_cast<int64_t>(chunks.size());
+  unwritten_bytes_ = 0;
+  for (ProducerFifo& fifo : queues_) {
+    fifo.LeaveMemory(file);
+    unwritten_bytes_ += fifo.unwritten_bytes();
+  }
+  stats_.bytes_written += bytes;
+  stats_.store_bytes_peak = std::max(stats_.store_bytes_peak, store_->bytes());
+  return absl::OkStatus();
+}
+
+absl::Status FifoParking::Restore(size_t queue, const ChunkPool::Chunk& chunk) {
+  ChunkPool::Chunk memory = pool_.Get(chunk.filled);
+  const absl::Status read =
+      store_->Read(chunk.file, queue, chunk.first_seq, memory.bytes.get(), chunk.filled);
+  if (!read.ok()) {
+    pool_.Give(std::move(memory));
+    return read;
+  }
+  stats_.bytes_reread += static_cast<int64_t>(chunk.filled);
+  queues_[queue].RestoreFront(std::move(memory));
+  return absl::OkStatus();
+}
+
+void FifoParking::DropUsedFiles(ProducerFifo& fifo) {
+  for (const uint64_t file : fifo.TakeUsedFiles()) {
+    const auto found = files_.find(file);
+    LOCKSTEP_CHECK(found != files_.end() && found->second > 0, "a chunk is used up once");
+    if (--found->second > 0) continue;
+    store_->Drop(file);
+    files_.erase(found);
+  }
+}
+
+}  // namespace lockstep

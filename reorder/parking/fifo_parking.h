@@ -1,0 +1,65 @@
+// FifoParking keeps parked records in memory, one ProducerFifo a queue over one pool of chunks:
+// without a bound, or up to a budget, beyond which they wait in a ChunkStore.
+//
+// With a budget: when it is reached, all that is in memory and nowhere else is written as one
+// sorted file, and memory starts empty again. A chunk comes back when its first record is next, and
+// a file goes when its last chunk was used up. So a parked record is written and read once at most,
+// in large sequential pieces.
+//
+// Invariants:
+//   (1) Memory is at most the budget, and for each queue the chunk that it is read from (64 KiB, or
+//       one record), and what was taken out since the last ReleaseUnparked.
+//   (2) A file holds what fills the budget: their number follows from their size.
+//   (3) After an error nothing parked is lost, and the same call may be made again.
+//
+// Not thread-safe. No I/O but the store's.
+#ifndef LOCKSTEP_REORDER_PARKING_FIFO_PARKING_H_
+#define LOCKSTEP_REORDER_PARKING_FIFO_PARKING_H_
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "reorder/parking/chunk_store.h"
+#include "reorder/parking/parking_buffer.h"
+#include "reorder/producer_fifo.h"
+
+namespace lockstep {
+
+class FifoParking final : public ParkingBuffer {
+ public:
+  // In memory, without a bound; Park and Unpark never fail.
+  FifoParking() = default;
+  // `store` must outlive this and be empty.
+  FifoParking(size_t budget_bytes, ChunkStore& store)
+      : budget_bytes_(budget_bytes), store_(&store) {}
+
+  absl::Status Park(size_t queue, Seq seq, const RecordView& record) override;
+  std::optional<Seq> Front(size_t queue) const override;
+  absl::StatusOr<RecordView> Unpark(size_t queue) override;
+  void ReleaseUnparked() override;
+  void Clear() override;
+  const ParkingStats& stats() const override { return stats_; }
+
+  // What the allocator was asked for; tests compare it with the payload and the budget.
+  size_t allocated_bytes() const { return pool_.allocated_bytes(); }
+
+ private:
+  absl::Status Write();
+  absl::Status Restore(size_t queue, const ChunkPool::Chunk& chunk);
+  void DropUsedFiles(ProducerFifo& fifo);
+
+  const size_t budget_bytes_ = SIZE_MAX;
+  ChunkStore* const store_ = nullptr;
+  ChunkPool pool_;
+  std::vector<ProducerFifo> queues_;
+  std::vector<size_t> touched_;        // Queues taken from since the last release; may repeat.
+  size_t unwritten_bytes_ = 0;         // Of all queues.
+  uint64_t last_file_ = 0;             // Numbers ascend, also over Clear.
+  std::map<uint64_t, int64_t> files_;  // Chunks in each that were not used up.
+  ParkingStats stats_;
+};
+
+}  // namespace lockstep
+
+#endif  // LOCKSTEP_REORDER_PARKING_FIFO_PARKING_H_

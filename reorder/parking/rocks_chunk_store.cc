@@ -1,0 +1,174 @@
+#include "reorder/parking/rocks_chunk_store.h"
+
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include <rocksdb/convenience.h>
+#include <rocksdb/db.h>
+#include <rocksdb/options.h>
+#include <rocksdb/sst_file_writer.h>
+#include <rocksdb/table.h>
+
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+
+namespace lockstep {
+namespace {
+
+constexpr int kOpenFilesMax = 128;
+
+// Big-endian: RocksDB orders bytes.
+void AppendNumber(uint64_t number, std::string& to) {
+  for (int shift = 56; shift >= 0; shift -= 8) to.push_back(static_cast<char>(number >> shift));
+}
+
+std::string ChunkKey(uint64_t file, size_t queue, Seq first_seq) {
+  std::string key;
+  AppendNumber(file, key);
+  AppendNumber(queue, key);
+  AppendNumber(static_cast<uint64_t>(first_seq.value()), key);
+  return key;
+}
+
+rocksdb::Options StoreOptions() {
+  rocksdb::Options options;
+  options.create_if_missing = true;
+  options.disable_auto_compactions = true;
+  options.max_open_files = kOpenFilesMax;
+  options.compression = rocksdb::kLZ4Compression;
+  options.info_log_level = rocksdb::ERROR_LEVEL;
+  rocksdb::BlockBasedTableOptions table;
+  table.no_block_cache = true;  // Nothing is read twice.
+  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  return options;
+}
+
+absl::Status Told(const std::string& directory, const rocksdb::Status& status) {
+  if (status.ok()) return absl::OkStatus();
+  const std::string text = absl::StrCat(directory, ": ", status.ToString());
+  if (status.IsNoSpace() || absl::StrContains(text, "No space left")) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        text, "; nothing is lost: make room, or name another --spill-dir, and start again"));
+  }
+  return absl::InternalError(
+      absl::StrCat(text, "; nothing is lost: the records are in Kafka, start again"));
+}
+
+}  // namespace
+
+class RocksChunkStore::Db {
+ public:
+  Db(std::string directory, std::unique_ptr<rocksdb::DB> db)
+      : directory_(std::move(directory)), db_(std::move(db)) {}
+
+  absl::Status Write(uint64_t file, const std::vector<Chunk>& chunks) {
+    const std::string path = absl::StrCat(directory_, "/next");
+    rocksdb::Status status = WriteFile(path, file, chunks);
+    if (status.ok()) {
+      rocksdb::IngestExternalFileOptions ingest;
+      ingest.move_files = true;
+      ingest.snapshot_consistency = false;
+      ingest.allow_blocking_flush = false;
+      ingest.write_global_seqno = false;
+      status = db_->IngestExternalFile({path}, ingest);
+    }
+    if (!status.ok()) {
+      std::error_code ignored;  // The error that counts is told.
+      std::filesystem::remove(path, ignored);
+    }
+    return Told(directory_, status);
+  }
+
+  absl::Status Read(const std::string& key, std::byte* to, size_t size) {
+    rocksdb::ReadOptions read;
+    read.verify_checksums = true;
+    rocksdb::PinnableSlice value;
+    LOCKSTEP_RETURN_IF_ERROR(
+        Told(directory_, db_->Get(read, db_->DefaultColumnFamily(), key, &value)));
+    if (value.size() != size) {
+      return absl::InternalError(
+          absl::StrCat(directory_, ": a chunk of ", size, " bytes has ", value.size()));
+    }
+    std::memcpy(to, value.data(), size);
+    return absl::OkStatus();
+  }
+
+  void Drop(uint64_t file) {
+    const std::string from = ChunkKey(file, 0, Seq(0));
+    const std::string to = ChunkKey(file + 1, 0, Seq(0));
+    const rocksdb::Slice begin(from);
+    const rocksdb::Slice end(to);
+    // A file that stays takes room until the end, and harms nothing else.
+    rocksdb::DeleteFilesInRange(db_.get(), db_->DefaultColumnFamily(), &begin, &end, false)
+        .PermitUncheckedError();
+  }
+
+  int64_t bytes() const {
+    uint64_t bytes = 0;
+    db_->GetIntProperty(rocksdb::DB::Properties::kTotalSstFilesSize, &bytes);
+    return static_cast<int64_t>(bytes);
+  }
+
+ private:
+  rocksdb::Status WriteFile(const std::string& path, uint64_t file,
+                            const std::vector<Chunk>& chunks) {
+    rocksdb::SstFileWriter writer(rocksdb::EnvOptions(), db_->GetOptions());
+    rocksdb::Status status = writer.Open(path);
+    for (size_t i = 0; i < chunks.size() && status.ok(); ++i) {
+      const Chunk& chunk = chunks[i];
+      status = writer.Put(ChunkKey(file, chunk.queue, chunk.first_seq),
+                          rocksdb::Slice(chunk.bytes.data(), chunk.bytes.size()));
+    }
+    return status.ok() ? writer.Finish() : status;
+  }
+
+  const std::string directory_;
+  const std::unique_ptr<rocksdb::DB> db_;
+};
+
+RocksChunkStore::RocksChunkStore(std::string directory) : directory_(std::move(directory)) {}
+
+RocksChunkStore::~RocksChunkStore() {
+  if (db_ == nullptr) return;
+  db_.reset();
+  std::error_code ignored;  // What stays is removed by the next process.
+  std::filesystem::remove_all(DbDirectory(), ignored);
+}
+
+absl::Status RocksChunkStore::Open() {
+  if (db_ != nullptr) return absl::OkStatus();
+  std::error_code error;
+  std::filesystem::create_directories(directory_, error);
+  if (error) return absl::ErrnoToStatus(error.value(), "cannot make " + directory_);
+  if (lock_ == nullptr) {
+    LOCKSTEP_ASSIGN_OR_RETURN(lock_, RealFileSystem().Lock(directory_ + "/lock"));
+  }
+  std::filesystem::remove_all(DbDirectory(), error);
+  if (error) return absl::ErrnoToStatus(error.value(), "cannot remove " + DbDirectory());
+  rocksdb::DB* db = nullptr;
+  const rocksdb::Status status = rocksdb::DB::Open(StoreOptions(), DbDirectory(), &db);
+  if (!status.ok()) return Told(DbDirectory(), status);
+  db_ = std::make_unique<Db>(DbDirectory(), std::unique_ptr<rocksdb::DB>(db));
+  return absl::OkStatus();
+}
+
+absl::Status RocksChunkStore::Write(uint64_t file, const std::vector<Chunk>& chunks) {
+  LOCKSTEP_RETURN_IF_ERROR(Open());
+  return db_->Write(file, chunks);
+}
+
+absl::Status RocksChunkStore::Read(uint64_t file, size_t queue, Seq first_seq, std::byte* to,
+                                   size_t size) {
+  LOCKSTEP_CHECK(db_ != nullptr, "only what was written is read");
+  return db_->Read(ChunkKey(file, queue, first_seq), to, size);
+}
+
+void RocksChunkStore::Drop(uint64_t file) { db_->Drop(file); }
+
+int64_t RocksChunkStore::bytes() const { return db_ == nullptr ? 0 : db_->bytes(); }
+
+}  // namespace lockstep

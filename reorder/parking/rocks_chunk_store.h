@@ -1,0 +1,44 @@
+// RocksChunkStore keeps chunks in a RocksDB of sorted files that are handed to it whole: no
+// memtable, no log, no compaction. Files do not overlap, so a chunk is found with one look into one
+// file, and a file that is done with is deleted as it is.
+//
+// The directory is made with the first file, or by Open; what an earlier process left in it is
+// removed (the records are in Kafka). One process uses it at a time.
+#ifndef LOCKSTEP_REORDER_PARKING_ROCKS_CHUNK_STORE_H_
+#define LOCKSTEP_REORDER_PARKING_ROCKS_CHUNK_STORE_H_
+
+#include <memory>
+#include <string>
+
+#include "common/io/file_system.h"
+#include "reorder/parking/chunk_store.h"
+
+namespace lockstep {
+
+class RocksChunkStore final : public ChunkStore {
+ public:
+  explicit RocksChunkStore(std::string directory);
+  ~RocksChunkStore() override;  // Removes what it made.
+
+  // FAILED_PRECONDITION: another process uses the directory.
+  // Others: the disk. All name it.
+  absl::Status Open();
+
+  absl::Status Write(uint64_t file, const std::vector<Chunk>& chunks) override;
+  absl::Status Read(uint64_t file, size_t queue, Seq first_seq, std::byte* to,
+                    size_t size) override;
+  void Drop(uint64_t file) override;
+  int64_t bytes() const override;
+
+ private:
+  class Db;
+  std::string DbDirectory() const { return directory_ + "/records"; }
+
+  const std::string directory_;
+  std::unique_ptr<FileLock> lock_;
+  std::unique_ptr<Db> db_;
+};
+
+}  // namespace lockstep
+
+#endif  // LOCKSTEP_REORDER_PARKING_ROCKS_CHUNK_STORE_H_
