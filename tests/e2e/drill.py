@@ -213,7 +213,10 @@ class Round:
             self.programs.stop(f"producer_{producer}_s")
             self.programs.call(f"producer_{producer}_end", self.producer_argv("s", producer) + ["--until-end"], cwd=self.site["s"])
         for gate in GATES:
-            self.programs.stop(f"gate_{gate}_s")
+            stopped = self.programs.stop(f"gate_{gate}_s")
+            if gate == "to_file":
+                for fact in ("parked_peak_bytes", "spilled_bytes"):
+                    self.facts[fact] = stopped.summary[fact]
             self.programs.call(f"{gate}_end", self.gate_argv("s", gate, "recover") + ["--until-end"], cwd=self.site["s"])
 
     # --- the judge ------------------------------------------------------------------------------------------------
@@ -296,6 +299,8 @@ class Round:
     def gate_argv(self, site, gate, mode, sink=None):
         sink = sink or (f"jsonl:{self.outside_file}" if gate == "to_file" else f"table:{OUTSIDE_TABLE}")
         argv = ["lockstep-reorder", "--mode", mode, "--group", gate, "--topic", TOPIC, "--brokers", self.stack.brokers[site]]
+        if gate == "to_file":  # With next to no memory: what an unordered re-injection parks goes to disk.
+            argv += ["--buffer", "spill", "--buffer-memory", "1MiB", "--spill-dir", self.stack.directory / "spill"]
         return argv + ["--ledger", self.ledger_of(site), "--sink", sink, "--format", "json"]
 
     def start_producer(self, site, producer):
