@@ -81,7 +81,7 @@ void ExpectOnceInOrder(FileSystem& fs, const std::string& trace) {
 }
 
 TEST(JsonlSinkFaultTest, APowerCutBeforeAnyOperationLosesAndDoublesNothing) {
-  for (const uint64_t seed : {0, 1, 2, 3}) {
+  for (uint64_t seed = 0; seed < 4; ++seed) {
     for (int cut = 0;; ++cut) {
       FaultyFileSystem fs(seed);
       LedgerState state;
