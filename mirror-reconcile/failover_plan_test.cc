@@ -26,7 +26,7 @@ TEST(FailoverPlanTest, NextStepFollowsFromWhatCanBeSeen) {
     FailoverFacts facts;
     std::string next;
   };
-  const Row rows[] = {
+  static const Row rows[] = {
       // in_recovery, epoch, begun for, lives here, handed over
       {{true, Epoch(1), "", false, false}, "promote 2"},
       {{false, Epoch(1), "", false, false}, "begin_epoch 2"},
@@ -41,7 +41,7 @@ TEST(FailoverPlanTest, NextStepFollowsFromWhatCanBeSeen) {
   };
   for (const Row& row : rows) EXPECT_EQ(NextOf(row.facts), row.next);
 
-  const Row in_place[] = {
+  static const Row in_place[] = {
       {{false, Epoch(1), "", true, false, true}, "begin_epoch 2"},
       {{false, Epoch(2), kSite, false, false, true}, "topics 2"},
       {{false, Epoch(2), kSite, false, true, true}, "done 2"},

@@ -48,6 +48,8 @@ void* Run(void* start) {
 
 extern "C" {
 
+// NOLINTBEGIN(readability-inconsistent-declaration-parameter-name): glibc's are reserved names.
+
 // librdkafka counts references and publishes pointers with atomic operations that ThreadSanitizer
 // cannot see, so what librdkafka itself gives to free, memcpy or a lock looks like a race. Its
 // callbacks into our code stay checked: their frames are ours.
@@ -99,5 +101,7 @@ void cnd_destroy(cnd_t* condition) { pthread_cond_destroy(Posix(condition)); }
 void call_once(once_flag* flag, void (*function)()) {
   pthread_once(reinterpret_cast<pthread_once_t*>(flag), function);
 }
+
+// NOLINTEND(readability-inconsistent-declaration-parameter-name)
 
 }  // extern "C"
