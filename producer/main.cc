@@ -36,6 +36,7 @@ struct Flags {
   std::string checkpoint_file;
   std::string checkpoint_topic;
   std::chrono::milliseconds checkpoint_interval = CheckpointOptions().interval;
+  int32_t pika_slave_port = 0;
   int32_t partition = -1;
   bool until_end = false;
   std::string bad_lines = "stop";
@@ -55,8 +56,8 @@ void AddFlags(Program& program, Flags& flags) {
       ->group("Producer");
   app.add_option("--source", flags.source,
                  "jsonl:FILE, jsonl:-, table:schema.table?id=COLUMN&value=COLUMN[&key=COLUMN]"
-                 "[&xid=COLUMN][&where=CONDITION] or pika://HOST:PORT[?db=NAME]; never another one "
-                 "for the same --name")
+                 "[&xid=COLUMN][&where=CONDITION] or pika://HOST:PORT[?db=NAME]"
+                 "[&protocol=auto|pb|legacy]; never another one for the same --name")
       ->group("Producer");
   app.add_option("--source-db", flags.source_db,
                  "table: the database to read, libpq syntax; default: --ledger's")
@@ -83,6 +84,12 @@ void AddFlags(Program& program, Flags& flags) {
       .AddDuration(app, "--checkpoint-interval", flags.checkpoint_interval,
                    "Not more often than this")
       ->group("Checkpoint");
+  app.add_option("--pika-slave-port", flags.pika_slave_port,
+                 "pika: the port that this slave declares. A Pika before 3.1 dials back to the one "
+                 "1000 above it; default: any that is free")
+      ->check(CLI::Range(1, 62'535))
+      ->default_str("")
+      ->group("Producer");
   app.add_flag("--until-end", flags.until_end,
                "Stop at what is there at the start, instead of following the source")
       ->group("Producer");
@@ -220,6 +227,7 @@ absl::StatusOr<std::unique_ptr<Producer>> Open(const CommonOptions& common, cons
                               ReadPassword(flags.source_password_file));
   }
   source_options.snapshot_dir = flags.snapshot_dir;
+  source_options.pika_slave_port = flags.pika_slave_port;
   WarnOfPayloads(spec, flags);
   source_options.source_db = flags.source_db.empty() ? common.ledger : flags.source_db;
   LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<Source> source, OpenSource(spec, source_options));

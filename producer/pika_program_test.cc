@@ -15,12 +15,42 @@ namespace {
 
 class PikaProgramTest : public ProgramTest {
  protected:
-  std::string Source() const { return absl::StrCat("pika://127.0.0.1:", master_.port()); }
+  PikaProgramTest() { StartMaster("3.5.5"); }
+  std::string Source() const { return absl::StrCat("pika://127.0.0.1:", master_->port()); }
+  void StartMaster(const std::string& version) {
+    master_ = std::make_unique<pika::PikaMaster>(pika::PikaMasterOptions{
+        .version = version, .window_items = 2000, .binlog_file_bytes = 200'000});
+  }
   void Append(int first, int last) {
     for (int i = first; i <= last; ++i) {
-      master_.Append("db0",
-                     {i % 3 == 0 ? "HSET" : "SET", absl::StrCat("key-", i), "field", "value"});
+      master_->Append("db0",
+                      {i % 3 == 0 ? "HSET" : "SET", absl::StrCat("key-", i), "field", "value"});
     }
+  }
+  // A writer, and kills among it; then what is in Kafka.
+  void KillAtAnyMoment(unsigned seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::mt19937 random(seed);
+    constexpr int kEntries = 10'000;  // The mock cluster keeps 5 MB a partition.
+    std::thread writer([&] {
+      for (int i = 0; i < kEntries; i += 100) {
+        Append(i + 1, i + 100);
+        std::this_thread::sleep_for(milliseconds(40));  // So that the kills fall into the stream.
+      }
+    });
+    const int kills = std::getenv("LOCKSTEP_SOAK") != nullptr ? 300 : 12;  // NOLINT
+    for (int i = 0; i < kills; ++i) {
+      master_->CutAfter(random() % 3 == 0 ? 5'000 + random() % 2'000'000 : 0);
+      auto process = Start(Source());
+      EXPECT_FALSE(process->EndsWithin(milliseconds(50 + random() % 900))) << process->Err();
+      process->Kill();
+    }
+    writer.join();
+    master_->CutAfter(0);
+    auto process = Start(Source(), {"--until-end"});
+    EXPECT_EQ(process->Wait(), 0) << process->Err();
+    ExpectEachKeyOnce(kEntries);
+    EXPECT_THAT(master_->Complaints(), testing::IsEmpty());
   }
   // I1, I2 and the digests; and every key once.
   void ExpectEachKeyOnce(int count) {
@@ -38,12 +68,12 @@ class PikaProgramTest : public ProgramTest {
   // What an exported checkpoint says; it must be whole, and this producer's.
   std::string PositionIn(const std::string& json) const {
     const auto checkpoint =
-        pika::ParseCheckpointJson(json, {absl::StrCat("127.0.0.1:", master_.port()), "", "A"});
+        pika::ParseCheckpointJson(json, {absl::StrCat("127.0.0.1:", master_->port()), "", "A"});
     EXPECT_TRUE(checkpoint.ok()) << checkpoint.status() << ": " << json;
     return checkpoint.ok() ? ToString(checkpoint->position) : "";
   }
 
-  pika::PikaMaster master_{{.window_items = 2000, .binlog_file_bytes = 200'000}};
+  std::unique_ptr<pika::PikaMaster> master_;
 };
 
 TEST_F(PikaProgramTest, ReadsABinlogToItsEndAndGoesOnBehindIt) {
@@ -59,30 +89,19 @@ TEST_F(PikaProgramTest, ReadsABinlogToItsEndAndGoesOnBehindIt) {
   ExpectEachKeyOnce(1010);
 }
 
-TEST_F(PikaProgramTest, KilledAtAnyMomentAnEntryComesOnce) {
-  const unsigned seed = 3;
-  SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 random(seed);
-  constexpr int kEntries = 10'000;  // The mock cluster keeps 5 MB a partition.
-  std::thread writer([&] {
-    for (int i = 0; i < kEntries; i += 100) {
-      Append(i + 1, i + 100);
-      std::this_thread::sleep_for(milliseconds(40));  // So that the kills fall into the stream.
-    }
-  });
-  const int kills = std::getenv("LOCKSTEP_SOAK") != nullptr ? 300 : 12;  // NOLINT
-  for (int i = 0; i < kills; ++i) {
-    master_.CutAfter(random() % 3 == 0 ? 5'000 + random() % 2'000'000 : 0);
-    auto process = Start(Source());
-    EXPECT_FALSE(process->EndsWithin(milliseconds(50 + random() % 900))) << process->Err();
-    process->Kill();
-  }
-  writer.join();
-  master_.CutAfter(0);
-  auto process = Start(Source(), {"--until-end"});
-  EXPECT_EQ(process->Wait(), 0) << process->Err();
-  ExpectEachKeyOnce(kEntries);
-  EXPECT_THAT(master_.Complaints(), testing::IsEmpty());
+TEST_F(PikaProgramTest, KilledAtAnyMomentAnEntryComesOnce) { KillAtAnyMoment(3); }
+
+TEST_F(PikaProgramTest, KilledAtAnyMomentAnEntryOfPika3_0ComesOnce) {
+  StartMaster("3.0.16");
+  KillAtAnyMoment(4);
+  EXPECT_EQ(master_->dumps(), 0);
+}
+
+// Its positions are other than all others'.
+TEST_F(PikaProgramTest, KilledAtAnyMomentAnEntryOfPika2_3ComesOnce) {
+  StartMaster("2.3.6");
+  KillAtAnyMoment(5);
+  EXPECT_EQ(master_->dumps(), 0);
 }
 
 TEST_F(PikaProgramTest, FileAndTopicSayWhatTheLedgerSays) {
@@ -117,15 +136,15 @@ TEST_F(PikaProgramTest, FileAndTopicSayWhatTheLedgerSays) {
   const auto in_topic = [&] {
     const auto topic = OpenCheckpointTopic({.brokers = cluster_->brokers(), .properties = {}},
                                            "__offsets", milliseconds(10'000));
-    return topic->ReadLast(absl::StrCat("127.0.0.1:", master_.port())).value().value_or("");
+    return topic->ReadLast(absl::StrCat("127.0.0.1:", master_->port())).value().value_or("");
   };
-  EXPECT_EQ(PositionIn(ReadFile(file)), ToString(master_.End("db0")));
-  EXPECT_EQ(PositionIn(in_topic()), ToString(master_.End("db0")));
+  EXPECT_EQ(PositionIn(ReadFile(file)), ToString(master_->End("db0")));
+  EXPECT_EQ(PositionIn(in_topic()), ToString(master_->End("db0")));
 
   // The ledger decides: a file that is ahead is reported, and skips nothing.
   Append(kEntries + 1, kEntries + 10);
   const std::string ahead = ReadFile(file);
-  const std::string end = ToString(master_.End("db0"));
+  const std::string end = ToString(master_->End("db0"));
   const size_t offset = ahead.find("\"offset\":") + 9;
   std::ofstream(file) << ahead.substr(0, offset) << "9" << ahead.substr(offset);
   process = Start(Source(), to_end);
@@ -147,7 +166,7 @@ TEST_F(PikaProgramTest, FileAndTopicSayWhatTheLedgerSays) {
 
 TEST_F(PikaProgramTest, APurgedPositionIsRefusedWithTheRemedy) {
   Append(1, 10'000);
-  master_.Purge("db0", 2);
+  master_->Purge("db0", 2);
   auto process = Start(Source(), {"--until-end"});
   EXPECT_EQ(process->Wait(), 3) << process->Err();
   EXPECT_THAT(process->Err(), HasSubstr("has purged its binlog of db0 at 0:0"));
@@ -160,13 +179,13 @@ TEST_F(PikaProgramTest, KilledInAFullCopyEveryEventComesOnce) {
   std::mt19937 random(seed);
   pika::UnpackPikaFixture("3.5.5-pb", directory_ + "/fixture", "dump/db1");
   const std::string dump = directory_ + "/fixture/dump/db1";
-  master_.SetDump("db0", dump, pika::ParseDumpInfo(ReadFile(dump + "/info")).value());
+  master_->SetDump("db0", dump, pika::ParseDumpInfo(ReadFile(dump + "/info")).value());
   Append(1, 500);
   const std::vector<std::string> more = {"--snapshot-dir", directory_ + "/copies", "--until-end",
                                          "--in-flight", "50"};
   const int kills = std::getenv("LOCKSTEP_SOAK") != nullptr ? 300 : 10;  // NOLINT
   for (int i = 0; i < kills; ++i) {
-    master_.SpoilSnapshots(static_cast<int>(random() % 2), static_cast<int>(random() % 2));
+    master_->SpoilSnapshots(static_cast<int>(random() % 2), static_cast<int>(random() % 2));
     auto process = Start(Source(), more);
     process->EndsWithin(milliseconds(50 + random() % 900));
     process->Kill();
@@ -191,7 +210,7 @@ TEST_F(PikaProgramTest, KilledInAFullCopyEveryEventComesOnce) {
   while (reader->Next(batch).value()) {
   }
   EXPECT_GE(copies.rbegin()->second + 20, reader->keys());  // Some keys are stale by now.
-  EXPECT_THAT(master_.Complaints(), testing::IsEmpty());
+  EXPECT_THAT(master_->Complaints(), testing::IsEmpty());
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/model/ids.h"
+#include "producer/pika/little_endian.h"
 
 namespace lockstep::pika {
 namespace {
@@ -25,18 +26,10 @@ constexpr size_t kFilenumAt = 18;
 constexpr size_t kOffsetAt = 22;
 constexpr size_t kContentLengthAt = 30;
 
-template <class Int>
-Int Read(std::string_view bytes, size_t at) {
-  Int value = 0;
-  for (size_t i = sizeof(Int); i-- > 0;) {
-    value = static_cast<Int>(value << 8 | static_cast<unsigned char>(bytes[at + i]));
-  }
-  return value;
-}
-
-template <class Int>
-void Append(Int value, std::string& out) {
-  for (size_t i = 0; i < sizeof(Int); ++i) out.push_back(static_cast<char>(value >> (8 * i)));
+absl::Status BadLength(size_t content_length, size_t there) {
+  return absl::InvalidArgumentError(absl::StrCat("content_length at byte ", kContentLengthAt,
+                                                 " is ", content_length, ", but ", there,
+                                                 " bytes follow the header"));
 }
 
 }  // namespace
@@ -59,23 +52,28 @@ absl::StatusOr<BinlogPosition> ParseBinlogPosition(std::string_view text) {
 }
 
 absl::StatusOr<BinlogItem> ParseBinlogItem(std::string_view bytes) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const BinlogItem item, TakeBinlogItem(bytes));
+  if (!bytes.empty()) return BadLength(item.content.size(), item.content.size() + bytes.size());
+  return item;
+}
+
+absl::StatusOr<BinlogItem> TakeBinlogItem(std::string_view& bytes) {
   if (bytes.size() < kBinlogItemHeaderBytes) {
     return absl::InvalidArgumentError(
         absl::StrCat("header cut at byte ", bytes.size(), " of ", kBinlogItemHeaderBytes));
   }
   BinlogItem item;
-  const auto type = Read<uint16_t>(bytes, kTypeAt);
-  item.exec_time_s = Read<uint32_t>(bytes, kExecTimeAt);
-  item.term_id = Read<uint32_t>(bytes, kTermIdAt);
-  item.logic_id = Read<uint64_t>(bytes, kLogicIdAt);
-  item.start = {Read<uint32_t>(bytes, kFilenumAt), Read<uint64_t>(bytes, kOffsetAt)};
-  const auto content_length = Read<uint32_t>(bytes, kContentLengthAt);
-  item.content = bytes.substr(kBinlogItemHeaderBytes);
-  if (content_length != item.content.size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("content_length at byte ", kContentLengthAt, " is ", content_length, ", but ",
-                     item.content.size(), " bytes follow the header"));
+  const auto type = ReadLittleEndian<uint16_t>(bytes, kTypeAt);
+  item.exec_time_s = ReadLittleEndian<uint32_t>(bytes, kExecTimeAt);
+  item.term_id = ReadLittleEndian<uint32_t>(bytes, kTermIdAt);
+  item.logic_id = ReadLittleEndian<uint64_t>(bytes, kLogicIdAt);
+  item.start = {ReadLittleEndian<uint32_t>(bytes, kFilenumAt),
+                ReadLittleEndian<uint64_t>(bytes, kOffsetAt)};
+  const auto content_length = ReadLittleEndian<uint32_t>(bytes, kContentLengthAt);
+  if (content_length > bytes.size() - kBinlogItemHeaderBytes) {
+    return BadLength(content_length, bytes.size() - kBinlogItemHeaderBytes);
   }
+  item.content = bytes.substr(kBinlogItemHeaderBytes, content_length);
   if (type != kItemType && !(type == 0 && IsPaddingItem(item))) {
     return absl::InvalidArgumentError(
         absl::StrCat("type at byte ", kTypeAt, " is ", type, ", not ", kItemType));
@@ -84,17 +82,18 @@ absl::StatusOr<BinlogItem> ParseBinlogItem(std::string_view bytes) {
     return absl::InvalidArgumentError(absl::StrCat(
         "offset at byte ", kOffsetAt, " is ", item.start.offset, ", more than any file holds"));
   }
+  bytes.remove_prefix(kBinlogItemHeaderBytes + content_length);
   return item;
 }
 
 void AppendBinlogItem(const BinlogItem& item, std::string& out) {
-  Append(kItemType, out);
-  Append(item.exec_time_s, out);
-  Append(item.term_id, out);
-  Append(item.logic_id, out);
-  Append(item.start.filenum, out);
-  Append(item.start.offset, out);
-  Append(static_cast<uint32_t>(item.content.size()), out);
+  AppendLittleEndian(kItemType, out);
+  AppendLittleEndian(item.exec_time_s, out);
+  AppendLittleEndian(item.term_id, out);
+  AppendLittleEndian(item.logic_id, out);
+  AppendLittleEndian(item.start.filenum, out);
+  AppendLittleEndian(item.start.offset, out);
+  AppendLittleEndian(static_cast<uint32_t>(item.content.size()), out);
   out.append(item.content);
 }
 

@@ -43,6 +43,8 @@ struct BinlogItem {
 // Takes exactly one item. INVALID_ARGUMENT names the field and its byte. The content is not looked
 // into; it lives as long as `bytes`.
 absl::StatusOr<BinlogItem> ParseBinlogItem(std::string_view bytes);
+// The same for the first of several, `bytes` then begin behind it.
+absl::StatusOr<BinlogItem> TakeBinlogItem(std::string_view& bytes);
 void AppendBinlogItem(const BinlogItem& item, std::string& out);
 
 // True for the filler of a node that was copied from another one (3.0.10 to 3.3.1): its header is

@@ -21,6 +21,8 @@
 
 #include "producer/pika/dump_reader.h"
 #include "producer/pika/event_schema.h"
+#include "producer/pika/legacy_session.h"
+#include "producer/pika/legacy_wire.h"
 #include "producer/pika/pb_session.h"
 #include "producer/pika/pika_event.h"
 #include "producer/pika/snapshot_session.h"
@@ -102,7 +104,7 @@ class FixturesTest : public testing::TestWithParam<std::string> {
       entry.start = {row["start_filenum"].GetUint(), row["start_offset"].GetUint64()};
       entry.end = {row["filenum"].GetUint(), row["offset"].GetUint64()};
       entry.exec_time_s = row["exec_time"].GetUint64();
-      entry.term_id = row["term"].GetUint64();
+      entry.term_id = row[row.HasMember("term") ? "term" : "server_id"].GetUint64();
       entry.logic_id = row["logic_id"].GetUint64();
       for (const auto& arg : row["args_b64"].GetArray())
         entry.args_b64.emplace_back(arg.GetString());
@@ -114,15 +116,15 @@ class FixturesTest : public testing::TestWithParam<std::string> {
   static std::vector<std::string> Databases() { return {"db0", "db1"}; }
 
   // Feeds a recording to a session in pieces of random size and acknowledges as it goes.
-  static std::vector<PbSession::ReceivedItem> Replay(PbSession& session, const std::string& bytes,
-                                                     unsigned seed) {
+  static std::vector<ReceivedItem> Replay(PbSession& session, const std::string& bytes,
+                                          unsigned seed) {
     std::mt19937 random(seed);
-    std::vector<PbSession::ReceivedItem> items;
+    std::vector<ReceivedItem> items;
     for (size_t at = 0; at < bytes.size();) {
       const size_t size = 1 + random() % (random() % 8 == 0 ? 100'000 : 500);
       session.OnBytes(std::string_view(bytes).substr(at, size), static_cast<int64_t>(at));
       at += size;
-      for (PbSession::ReceivedItem& item : session.TakeItems()) items.push_back(std::move(item));
+      for (ReceivedItem& item : session.TakeItems()) items.push_back(std::move(item));
       if (session.unacknowledged() > 0) {
         session.Acknowledge(1 + random() % session.unacknowledged(), static_cast<int64_t>(at));
       }
@@ -135,6 +137,7 @@ class FixturesTest : public testing::TestWithParam<std::string> {
                       .password = "",
                       .database = database,
                       .position = position,
+                      .parts = 0,
                       .logic_id = {},
                       .replication_id = "",
                       .replication_hash = 0},
@@ -153,10 +156,11 @@ class FixturesTest : public testing::TestWithParam<std::string> {
     return position;
   }
 
-  static void ExpectEntries(const std::vector<PbSession::ReceivedItem>& items,
-                            const std::vector<Entry>& expected, const std::string& database) {
+  static void ExpectEntries(const std::vector<ReceivedItem>& items,
+                            const std::vector<Entry>& expected, const std::string& database,
+                            Protocol protocol = Protocol::kPb) {
     const EventSchema schema;
-    PikaEventWriter writer({"192.0.2.1:9221", "192.0.2.1", 9221, ""}, database);
+    PikaEventWriter writer({"192.0.2.1:9221", "192.0.2.1", 9221, "", protocol}, database);
     ASSERT_EQ(items.size(), expected.size());
     for (size_t i = 0; i < items.size(); ++i) {
       const auto item = ParseBinlogItem(items[i].bytes);
@@ -167,7 +171,13 @@ class FixturesTest : public testing::TestWithParam<std::string> {
       schema.ExpectValid(*(*event)->payload.value);
       rapidjson::Document json;
       json.Parse((*event)->payload.value->c_str());
-      Entry entry{item->start, items[i].end, item->exec_time_s, item->term_id, item->logic_id, {}};
+      const char* id = protocol == Protocol::kPb ? "term_id" : "server_id";
+      Entry entry{item->start,
+                  {json["binlog"]["filenum"].GetUint(), json["binlog"]["offset"].GetUint64()},
+                  item->exec_time_s,
+                  json["binlog"][id].GetUint(),
+                  item->logic_id,
+                  {}};
       for (const auto& arg : json["args_b64"].GetArray()) {
         entry.args_b64.emplace_back(arg.GetString());
       }
@@ -237,6 +247,125 @@ TEST_P(FixturesTest, ADamagedStreamGivesAPrefixAndAnError) {
     }
     PbSession session = Session("db0", {});
     const auto items = Replay(session, damaged, static_cast<unsigned>(round));
+    ASSERT_LE(items.size(), expected.size()) << "at byte " << at;
+    for (size_t i = 0; i < items.size(); ++i) {
+      ASSERT_EQ(items[i].end, expected[i].end) << "at byte " << at;
+    }
+  }
+}
+
+// ---------------------------------------------------------------- before 3.1
+
+class LegacyFixturesTest : public FixturesTest {
+ protected:
+  static constexpr char kHost[] = "192.0.2.2";
+
+  // A session that has shaken hands with the recorded master: `name` is what its connections are
+  // recorded as. What it says on them must be what the real slave said.
+  static LegacySession Session(const std::string& name, const std::string& trysync,
+                               int32_t slave_port, BinlogPosition position, BinlogPosition end) {
+    LegacySession session({.slave_ip = kHost,
+                           .slave_port = slave_port,
+                           .password = "",
+                           .database = "db0",
+                           .position = position,
+                           .parts = 0,
+                           .logic_id = {},
+                           .replication_id = "",
+                           .replication_hash = 0},
+                          0);
+    session.OnOpen(LegacySession::kCommand, 0);
+    // The real slave asks neither of these.
+    const std::string info = absl::StrCat("pika_version:3.0.16\r\nbinlog_offset:", end.filenum, " ",
+                                          end.offset, "\r\nrole:master\r\n");
+    session.OnBytes(LegacySession::kCommand, absl::StrCat("$", info.size(), "\r\n", info, "\r\n"),
+                    0);
+    session.TakeOutput(LegacySession::kCommand);
+    session.OnBytes(LegacySession::kCommand, "*2\r\n$16\r\nbinlog-file-size\r\n$6\r\n262144\r\n",
+                    0);
+    EXPECT_EQ(session.TakeOutput(LegacySession::kCommand), ReadAll(Find(trysync + ".c2s")));
+    session.OnBytes(LegacySession::kCommand, ReadAll(Find(trysync + ".s2c")), 0);
+    session.OnOpen(LegacySession::kHeartbeat, 0);
+    session.OnBytes(LegacySession::kHeartbeat, ReadAll(Find(name + ".heartbeat.s2c")), 0);
+    session.OnTick(LegacySession::kPingEveryMs);
+    const std::string said = session.TakeOutput(LegacySession::kHeartbeat);
+    EXPECT_EQ(said, ReadAll(Find(name + ".heartbeat.c2s")).substr(0, said.size()));
+    return session;
+  }
+  static std::vector<ReceivedItem> ReplayBinlog(LegacySession& session, const std::string& bytes,
+                                                unsigned seed) {
+    std::mt19937 random(seed);
+    std::vector<ReceivedItem> items;
+    session.OnOpen(LegacySession::kBinlog, 0);
+    for (size_t at = 0; at < bytes.size();) {
+      const size_t size = 1 + random() % (random() % 8 == 0 ? 100'000 : 500);
+      session.OnBytes(LegacySession::kBinlog, std::string_view(bytes).substr(at, size), 0);
+      at += size;
+      for (ReceivedItem& item : session.TakeItems()) items.push_back(std::move(item));
+    }
+    session.OnClosed(LegacySession::kBinlog, 0);
+    return items;
+  }
+  static BinlogPosition DumpPosition() { return ParseDumpInfo(ReadAll(Find("dump/info"))).value(); }
+};
+
+TEST_P(LegacyFixturesTest, TheIncrementalStreamIsTheExpectedOne) {
+  LegacySession session = Session("incremental", "incremental.trysync", 9621, {}, {});
+  const auto items = ReplayBinlog(session, ReadAll(Find("incremental.binlog.c2s")), 1);
+  ASSERT_TRUE(session.status().ok()) << session.status();
+  const std::vector<Entry> expected = Expected("expected.jsonl", "db0");
+  EXPECT_GT(expected.size(), 2000U);
+  ExpectEntries(items, expected, "db0", Protocol::kLegacy);
+}
+
+TEST_P(LegacyFixturesTest, TheStreamBehindAFullSyncGoesOnAtTheDumpsPosition) {
+  LegacySession session =
+      Session("full-sync", "full-sync.trysync-2", 9541, DumpPosition(), DumpPosition());
+  const auto items = ReplayBinlog(session, ReadAll(Find("full-sync.binlog.c2s")), 2);
+  ASSERT_TRUE(session.status().ok()) << session.status();
+  ExpectEntries(items, Expected("expected-after-full-sync.jsonl", "db0"), "db0", Protocol::kLegacy);
+}
+
+// The binlog connection is cut anywhere, and the next one begins with the record it was cut in.
+TEST_P(LegacyFixturesTest, CutAnywhereTheStreamIsTheSame) {
+  const std::string bytes = ReadAll(Find("incremental.binlog.c2s"));
+  std::vector<size_t> ends;  // Of its frames; the first is auth.
+  for (size_t at = 0; at < bytes.size();) {
+    at += FindTransferFrame(std::string_view(bytes).substr(at)).value().value().bytes;
+    ends.push_back(at);
+  }
+  std::mt19937 random(3);
+  LegacySession session = Session("incremental", "incremental.trysync", 9621, {}, {});
+  std::vector<ReceivedItem> items;
+  size_t cuts = 0;
+  for (size_t from = ends[0]; from < bytes.size(); ++cuts) {
+    const size_t step = random() % 4 == 0 ? 1'500'000 : 50'000;  // One record has 1 MiB.
+    const size_t cut = std::min(bytes.size(), from + random() % step);
+    for (ReceivedItem& item :
+         ReplayBinlog(session, bytes.substr(0, ends[0]) + bytes.substr(from, cut - from), 4)) {
+      items.push_back(std::move(item));
+    }
+    from = *std::prev(std::upper_bound(ends.begin(), ends.end(), cut));
+  }
+  EXPECT_GT(cuts, 5U);
+  ASSERT_TRUE(session.status().ok()) << session.status();
+  ExpectEntries(items, Expected("expected.jsonl", "db0"), "db0", Protocol::kLegacy);
+}
+
+TEST_P(LegacyFixturesTest, ADamagedStreamGivesAPrefixAndAnError) {
+  const std::string bytes = ReadAll(Find("incremental.binlog.c2s"));
+  const std::vector<Entry> expected = Expected("expected.jsonl", "db0");
+  std::mt19937 random(5);
+  for (int round = 0; round < 20; ++round) {
+    std::string damaged = bytes;
+    const size_t at = 500 + random() % (bytes.size() - 500);
+    if (round % 2 == 0) {
+      damaged.erase(at, 1);
+    } else {
+      damaged.insert(at, 1, static_cast<char>(random()));
+    }
+    LegacySession session = Session("incremental", "incremental.trysync", 9621, {}, {});
+    const auto items = ReplayBinlog(session, damaged, static_cast<unsigned>(round));
     ASSERT_LE(items.size(), expected.size()) << "at byte " << at;
     for (size_t i = 0; i < items.size(); ++i) {
       ASSERT_EQ(items[i].end, expected[i].end) << "at byte " << at;
@@ -529,6 +658,8 @@ std::string NameOf(const testing::TestParamInfo<std::string>& folder) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Recorded, FixturesTest, testing::ValuesIn(Folders("-pb")), NameOf);
+INSTANTIATE_TEST_SUITE_P(Recorded, LegacyFixturesTest, testing::ValuesIn(Folders("-legacy")),
+                         NameOf);
 INSTANTIATE_TEST_SUITE_P(Recorded, DumpFixturesTest, testing::ValuesIn(Folders("")), NameOf);
 
 }  // namespace

@@ -6,32 +6,22 @@
 
 namespace lockstep::pika {
 
-void PbFrameReader::Append(std::string_view bytes) {
-  // What was given out is dropped before the buffer grows, so a byte is moved at most once a frame.
-  if (begin_ > 0) {
-    buffer_.erase(0, begin_);
-    begin_ = 0;
-  }
-  buffer_.append(bytes);
-}
-
 absl::StatusOr<std::optional<std::string_view>> PbFrameReader::Next() {
-  const std::string_view rest = std::string_view(buffer_).substr(begin_);
+  const std::string_view rest = queue_.bytes();
   if (rest.size() < kPbFrameHeaderBytes) return std::nullopt;
   size_t length = 0;
   for (size_t i = 0; i < kPbFrameHeaderBytes; ++i) {
     length = length << 8 | static_cast<unsigned char>(rest[i]);
   }
   if (length == 0 || length >= frame_bytes_max_) {
-    return absl::DataLossError(absl::StrCat("frame ", frames_ + 1, " at byte ", next_byte_,
+    return absl::DataLossError(absl::StrCat("frame ", frames_ + 1, " at byte ", queue_.at(),
                                             ": length ", length, " is not between 1 and ",
                                             frame_bytes_max_ - 1));
   }
   if (rest.size() - kPbFrameHeaderBytes < length) return std::nullopt;
   ++frames_;
-  frame_byte_ = next_byte_;
-  next_byte_ += static_cast<int64_t>(kPbFrameHeaderBytes + length);
-  begin_ += kPbFrameHeaderBytes + length;
+  frame_byte_ = queue_.at();
+  queue_.Drop(kPbFrameHeaderBytes + length);
   return rest.substr(kPbFrameHeaderBytes, length);
 }
 

@@ -15,6 +15,8 @@
 
 #include "absl/status/statusor.h"
 
+#include "producer/pika/byte_queue.h"
+
 namespace lockstep::pika {
 
 inline constexpr size_t kPbFrameHeaderBytes = 4;
@@ -26,24 +28,22 @@ class PbFrameReader {
   explicit PbFrameReader(size_t frame_bytes_max = kPbFrameBytesMax)
       : frame_bytes_max_(frame_bytes_max) {}
 
-  void Append(std::string_view bytes);
+  void Append(std::string_view bytes) { queue_.Append(bytes); }
 
-  // The next message's bytes; they live until the next call. nullopt: more bytes are needed.
+  // The next message's bytes; they live until the next Append. nullopt: more bytes are needed.
   // DATA_LOSS: a length of 0 or above the limit; it names the frame and its byte on the connection.
   // Nothing can be read behind that.
   absl::StatusOr<std::optional<std::string_view>> Next();
 
-  size_t buffered_bytes() const { return buffer_.size() - begin_; }
+  size_t buffered_bytes() const { return queue_.bytes().size(); }
   int64_t frames() const { return frames_; }          // Given out so far.
   int64_t frame_byte() const { return frame_byte_; }  // Where the last one began.
 
  private:
   const size_t frame_bytes_max_;
-  std::string buffer_;
-  size_t begin_ = 0;  // Of what is not given out yet, in buffer_.
+  ByteQueue queue_;
   int64_t frames_ = 0;
   int64_t frame_byte_ = 0;
-  int64_t next_byte_ = 0;  // Of the next frame, on the connection.
 };
 
 // REQUIRES: 0 < message.size() < kPbFrameBytesMax

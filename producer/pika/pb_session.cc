@@ -1,7 +1,5 @@
 #include "producer/pika/pb_session.h"
 
-#include <xxhash.h>
-
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -14,22 +12,11 @@
 namespace lockstep::pika {
 namespace {
 
-constexpr size_t kReplyShownMax = 200;
-
 BinlogPosition PositionOf(const BinlogPoint& point) { return {point.filenum(), point.offset()}; }
 
 void FillPoint(const BinlogPosition& position, BinlogPoint& point) {
   point.set_filenum(position.filenum);
   point.set_offset(position.offset);
-}
-
-// What the master says, fit for a message of ours.
-std::string Shown(const std::string& reply) {
-  std::string shown = reply.substr(0, kReplyShownMax);
-  for (char& c : shown) {
-    if (c < ' ' || c > '~') c = '?';
-  }
-  return shown;
 }
 
 // Database names come from outside and go into events and back to servers that crash on wrong ones.
@@ -44,13 +31,7 @@ bool ValidDatabaseName(const std::string& name) {
 
 }  // namespace
 
-uint64_t ReplicationHash(std::string_view replication_id) {
-  if (replication_id.empty()) return 0;
-  const uint64_t hash = XXH3_64bits(replication_id.data(), replication_id.size());
-  return hash == 0 ? 1 : hash;
-}
-
-PbSession::PbSession(PbSessionOptions options, int64_t now_ms)
+PbSession::PbSession(SlaveOptions options, int64_t now_ms)
     : options_(std::move(options)),
       position_(options_.position),
       logic_id_(options_.logic_id),
@@ -75,7 +56,7 @@ void PbSession::Send(const Request& request, int64_t now_ms) {
 
 std::string PbSession::TakeOutput() { return std::exchange(output_, {}); }
 
-std::vector<PbSession::ReceivedItem> PbSession::TakeItems() { return std::exchange(items_, {}); }
+std::vector<ReceivedItem> PbSession::TakeItems() { return std::exchange(items_, {}); }
 
 void PbSession::Fail(absl::Status status) {
   if (stage_ == Stage::kFailed) return;
@@ -111,6 +92,7 @@ void PbSession::OnFrame(std::string_view frame, int64_t now_ms) {
                                                  reader_.frame_byte(), ", ", frame.size(),
                                                  " bytes, is no reply of Pika's")));
   }
+  understood_ = true;
   absl::Status status;
   if (response.type() == META_SYNC && stage_ == Stage::kMeta) {
     status = OnMetaSync(response);
@@ -155,12 +137,8 @@ void PbSession::Ask(int64_t now_ms) {
 
 absl::Status PbSession::OnMetaSync(const Response& response) {
   if (response.status() != STATUS_OK) {
-    const std::string reply = Shown(response.reply());
-    if (absl::StrContains(response.reply(), "masterauth")) {
-      return absl::PermissionDeniedError("the master refuses the password ('" + reply +
-                                         "'); give its requirepass with --source-password-file");
-    }
-    return absl::UnavailableError("the master refuses MetaSync: '" + reply + "'");
+    if (absl::StrContains(response.reply(), "masterauth")) return PasswordRefused(response.reply());
+    return absl::UnavailableError("the master refuses MetaSync: '" + Shown(response.reply()) + "'");
   }
   const Response::MetaSync& meta = response.meta_sync();
   if (!response.has_meta_sync() || meta.databases().empty()) {

@@ -18,17 +18,7 @@
 //   (3) The master hears of us at least every kPingEveryMs, whether or not items are acknowledged:
 //       it forgets a slave after 20 s of silence.
 //
-// How a session fails, by code:
-//   UNAVAILABLE          the master is away, silent, or said no for now: connect again.
-//   DATA_LOSS            bytes that make no sense, or a hole (1): connect again at the last
-//                        position; the second time at the same place a person must act.
-//   PERMISSION_DENIED    wrong password.     NOT_FOUND  no such database.
-//   INVALID_ARGUMENT     several databases and none was named.
-//   OUT_OF_RANGE         the master's binlog ends below the position: a slave that lags, or an
-//                        older copy.
-//   ABORTED              the master has purged the position: only a full copy helps.
-//   FAILED_PRECONDITION  the position can not be had: not a boundary, another history; no full copy
-//                        can be had (before 3.5).
+// It fails as slave.h says.
 //
 // Not thread-safe. No bytes break it.
 #ifndef LOCKSTEP_PRODUCER_PIKA_PB_SESSION_H_
@@ -43,27 +33,11 @@
 
 #include "absl/status/status.h"
 
-#include "producer/pika/binlog_item.h"
 #include "producer/pika/pb_frame.h"
 #include "producer/pika/replication.pb.h"
+#include "producer/pika/slave.h"
 
 namespace lockstep::pika {
-
-struct PbSessionOptions {
-  // What the slave calls itself; the master knows it by this, and two live slaves must differ.
-  std::string slave_ip;
-  int32_t slave_port = 0;
-  std::string password;              // The master's `requirepass`; empty: none is sent.
-  std::string database;              // `db0`, …; empty: the only one.
-  BinlogPosition position;           // Where the last item that we have ended. Empty log: 0:0.
-  std::optional<uint64_t> logic_id;  // Of the item that ended there, if it is known.
-  std::string replication_id;        // The group that the position is of; empty: not known.
-  uint64_t replication_hash = 0;     // The same, as ReplicationHash, for who only kept that. 0: no.
-  bool copy = false;                 // A full copy, not the stream.
-};
-
-// 0 for an empty id; never 0 else.
-uint64_t ReplicationHash(std::string_view replication_id);
 
 class PbSession {
  public:
@@ -73,13 +47,8 @@ class PbSession {
 
   enum class Stage { kMeta, kTry, kStream, kCopy, kFailed };
 
-  struct ReceivedItem {
-    BinlogPosition end;
-    std::string bytes;  // A binlog item that parses.
-  };
-
   // The connection stands; the first request is in TakeOutput().
-  PbSession(PbSessionOptions options, int64_t now_ms);
+  PbSession(SlaveOptions options, int64_t now_ms);
 
   void OnBytes(std::string_view bytes, int64_t now_ms);
   void OnTick(int64_t now_ms);  // At least once a second.
@@ -94,6 +63,8 @@ class PbSession {
   Stage stage() const { return stage_; }
   const absl::Status& status() const { return status_; }  // Not OK iff kFailed.
 
+  // True iff the master has answered as one that speaks this protocol.
+  bool understood() const { return understood_; }
   // Known from kTry on.
   const std::string& database() const { return options_.database; }
   const std::string& replication_id() const { return replication_id_; }
@@ -125,7 +96,7 @@ class PbSession {
   void FillNode(Node& node) const;
   void Fail(absl::Status status);
 
-  PbSessionOptions options_;
+  SlaveOptions options_;
   Stage stage_ = Stage::kMeta;
   absl::Status status_;
   PbFrameReader reader_;
@@ -133,6 +104,7 @@ class PbSession {
   std::vector<ReceivedItem> items_;
   std::deque<Unacknowledged> unacknowledged_;
 
+  bool understood_ = false;
   std::string replication_id_;
   BinlogPosition master_end_;
   int32_t session_id_ = 0;

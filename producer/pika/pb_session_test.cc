@@ -19,14 +19,15 @@ using testing::IsEmpty;
 
 class PbSessionTest : public testing::Test {
  protected:
-  PbSessionOptions options_{.slave_ip = "10.0.0.5",
-                            .slave_port = 9777,
-                            .password = "",
-                            .database = "db0",
-                            .position = {},
-                            .logic_id = {},
-                            .replication_id = "",
-                            .replication_hash = 0};
+  SlaveOptions options_{.slave_ip = "10.0.0.5",
+                        .slave_port = 9777,
+                        .password = "",
+                        .database = "db0",
+                        .position = {},
+                        .parts = 0,
+                        .logic_id = {},
+                        .replication_id = "",
+                        .replication_hash = 0};
   std::optional<PbSession> session_;
   int64_t now_ms_ = 1000;
 

@@ -48,7 +48,7 @@ absl::Status CheckText(const rapidjson::Value& object, const char* field,
 }  // namespace
 
 std::string ToString(const PikaPosition& position) {
-  if (position.snapshot_id == 0) return ToString(position.binlog);
+  if (position.snapshot_id == 0 && position.number == 0) return ToString(position.binlog);
   return absl::StrCat(ToString(position.binlog), ":", position.snapshot_id, ":", position.number);
 }
 
@@ -124,7 +124,7 @@ std::string CheckpointJson(const CheckpointOwner& owner, const PikaCheckpoint& c
   writer.Int64(ts_ms);
   number("replication_hash", checkpoint.replication_hash);
   writer.Key("snapshot");
-  if (position.snapshot_id == 0) {
+  if (position.snapshot_id == 0 && position.number == 0) {
     writer.Null();
   } else {
     writer.StartObject();

@@ -16,8 +16,8 @@
 
 namespace lockstep::pika {
 
-// `FILENUM:OFFSET`, or within a full copy `FILENUM:OFFSET:ID:NUMBER`. Ordered as
-// CompareSourcePositions orders the texts.
+// `FILENUM:OFFSET`, or within a full copy `FILENUM:OFFSET:ID:NUMBER`; with the ID 0 the NUMBER-th
+// command of the record that begins there. Ordered as CompareSourcePositions orders the texts.
 struct PikaPosition {
   BinlogPosition binlog;
   uint64_t snapshot_id = 0;  // 0: in the binlog, not in a copy.

@@ -23,6 +23,10 @@ TEST(PikaCheckpoint, TextsAreReadAsTheyAreWritten) {
   const PikaCheckpoint in_copy{{{12, 4711}, 1700000000, 17}, 0, 0, 5};
   EXPECT_EQ(ToString(in_copy), "12:4711:1700000000:17:0:0:5");
   EXPECT_EQ(ParsePikaCheckpoint(ToString(in_copy)).value(), in_copy);
+  const PikaCheckpoint in_record{{{12, 4711}, 0, 17}, 0, 1, 0};
+  EXPECT_EQ(ToString(in_record), "12:4711:0:17:0:1:0");
+  EXPECT_EQ(ParsePikaCheckpoint(ToString(in_record)).value(), in_record);
+  EXPECT_EQ(ParseCheckpointJson(CheckpointJson(kOwner, in_record, 1), kOwner).value(), in_record);
   for (const char* bad : {"", "12", "12:4711", "12:4711:99:5", "12:4711:17:99:3:5", "a:1:2:3:4"}) {
     EXPECT_FALSE(ParsePikaCheckpoint(bad).ok()) << bad;
   }

@@ -54,14 +54,14 @@ absl::StatusOr<bool> PikaCopy::Resume(uint64_t id, BinlogPosition position, uint
 }
 
 absl::StatusOr<std::optional<BinlogPosition>> PikaCopy::Fetch(const std::string& host, int32_t port,
-                                                              PbSessionOptions session,
+                                                              SlaveOptions session,
                                                               uint64_t id_above,
                                                               milliseconds timeout) {
   if (fetch_ == nullptr) {
     if (hold_ == nullptr) {
       RealFileSystem().Remove(MarkPath()).IgnoreError();  // It may not be there.
       session.copy = true;
-      hold_ = std::make_unique<PikaLink>(host, port, std::move(session));
+      hold_ = PikaLink::Open(Protocol::kPb, host, port, std::move(session));
     }
     const absl::StatusOr<PikaLink::Ready> ready = hold_->AwaitReady(timeout);
     if (!ready.ok()) {

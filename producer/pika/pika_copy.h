@@ -38,9 +38,9 @@ class PikaCopy {
 
   // Asks the master for a copy and fetches it, under an id above `id_above`; call it until it
   // returns the dump's position. nullopt: under way. Waits up to `timeout`. Errors are as
-  // PbSession's and SnapshotFetch's; after UNAVAILABLE call it again.
+  // slave.h's and SnapshotFetch's; after UNAVAILABLE call it again.
   absl::StatusOr<std::optional<BinlogPosition>> Fetch(const std::string& host, int32_t port,
-                                                      PbSessionOptions session, uint64_t id_above,
+                                                      SlaveOptions session, uint64_t id_above,
                                                       std::chrono::milliseconds timeout);
 
   // Appends the events of the next few batches; false: there are no more.

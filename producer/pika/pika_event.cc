@@ -132,10 +132,16 @@ absl::StatusOr<std::optional<SourceEvent>> PikaEventWriter::Write(std::string_vi
   writer.Uint64(end.offset);
   writer.Key("logic_id");
   writer.Uint64(item->logic_id);
-  writer.Key("server_id");
-  writer.Null();
-  writer.Key("term_id");
-  writer.Uint(item->term_id);
+  // One field of the entry, whose meaning changed.
+  const bool legacy = source_.protocol == Protocol::kLegacy;
+  for (const bool server : {true, false}) {
+    writer.Key(server ? "server_id" : "term_id");
+    if (server == legacy) {
+      writer.Uint(item->term_id);
+    } else {
+      writer.Null();
+    }
+  }
   writer.EndObject();
   WriteSource(writer);
   writer.EndObject();

@@ -27,6 +27,7 @@
 #include "producer/pika/binlog_item.h"
 #include "producer/pika/command_table.h"
 #include "producer/pika/dump_batch.h"
+#include "producer/pika/slave.h"
 #include "producer/source_event.h"
 
 namespace lockstep::pika {
@@ -36,6 +37,7 @@ struct PikaSourceDescriptor {
   std::string host;
   int32_t port = 0;
   std::string replication_id;  // Empty: the master has none (before 3.5.1).
+  Protocol protocol = Protocol::kPb;
 };
 
 // Not thread-safe. O(bytes), buffers are kept.

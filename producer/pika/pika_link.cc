@@ -1,24 +1,29 @@
 #include "producer/pika/pika_link.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 
-#include <asio/buffer.hpp>
-#include <asio/connect.hpp>
-#include <asio/error.hpp>
+#include "producer/pika/legacy_link.h"
+#include "producer/pika/pb_link.h"
+
 #include <asio/post.hpp>
-#include <asio/write.hpp>
 
 namespace lockstep::pika {
-namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kTickEvery{500};
+std::unique_ptr<PikaLink> PikaLink::Open(Protocol protocol, const std::string& host, int32_t port,
+                                         SlaveOptions slave) {
+  if (protocol == Protocol::kLegacy) {
+    return std::make_unique<LegacyLink>(host, port, std::move(slave));
+  }
+  return std::make_unique<PbLink>(host, port, std::move(slave));
+}
 
-}  // namespace
+PikaLink::PikaLink(std::string host, int32_t port) : host_(std::move(host)), port_(port) {}
+
+PikaLink::~PikaLink() = default;
 
 int64_t PikaLink::NowMs() {
   return std::chrono::duration_cast<milliseconds>(
@@ -26,13 +31,12 @@ int64_t PikaLink::NowMs() {
       .count();
 }
 
-PikaLink::PikaLink(std::string host, int32_t port, PbSessionOptions session)
-    : host_(std::move(host)), port_(port), session_options_(std::move(session)) {
-  asio::post(io_, [this] { Connect(); });
+void PikaLink::StartThread() {
+  asio::post(io_, [this] { Begin(); });
   thread_ = std::thread([this] { io_.run(); });
 }
 
-PikaLink::~PikaLink() {
+void PikaLink::StopThread() {
   io_.stop();
   thread_.join();
 }
@@ -53,8 +57,7 @@ absl::StatusOr<PikaLink::Ready> PikaLink::AwaitReady(milliseconds timeout) {
   return *ready_;
 }
 
-absl::Status PikaLink::Take(size_t max, milliseconds timeout,
-                            std::vector<PbSession::ReceivedItem>& items) {
+absl::Status PikaLink::Take(size_t max, milliseconds timeout, std::vector<ReceivedItem>& items) {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   size_t taken = 0;
   {
@@ -71,11 +74,7 @@ absl::Status PikaLink::Take(size_t max, milliseconds timeout,
       items_.pop_front();
     }
   }
-  asio::post(io_, [this, taken] {
-    session_->Acknowledge(taken, NowMs());
-    Write();
-    Read();
-  });
+  asio::post(io_, [this, taken] { OnTaken(taken); });
   return absl::OkStatus();
 }
 
@@ -89,6 +88,16 @@ std::string PikaLink::database() {
   return database_;
 }
 
+bool PikaLink::connected() {
+  MutexLock lock(mu_);
+  return connected_;
+}
+
+bool PikaLink::understood() {
+  MutexLock lock(mu_);
+  return understood_;
+}
+
 // ---------------------------------------------------------------- the link's thread
 
 void PikaLink::Fail(absl::Status status) {
@@ -99,115 +108,44 @@ void PikaLink::Fail(absl::Status status) {
                                                        std::string(status.message())));
   }
   changed_.NotifyAll();
-  asio::error_code ignored;
-  socket_.close(ignored);
-  resolver_.cancel();
-  timer_.cancel();
+  Close();
 }
 
-void PikaLink::Connect() {
-  connect_deadline_ = std::chrono::steady_clock::now() + kConnectTimeout;
-  Tick();
-  resolver_.async_resolve(
-      host_, std::to_string(port_ + kReplicationPortOffset),
-      [this](asio::error_code error, Tcp::resolver::results_type to) {
-        if (error) {
-          return Fail(
-              absl::UnavailableError(absl::StrCat("the host is not found: ", error.message())));
-        }
-        asio::async_connect(socket_, to, [this](asio::error_code failed, const Tcp::endpoint&) {
-          if (failed) {
-            return Fail(absl::UnavailableError(
-                absl::StrCat("cannot connect to the replication port ",
-                             port_ + kReplicationPortOffset, ": ", failed.message())));
-          }
-          OnConnected();
-        });
-      });
+void PikaLink::SetConnected() {
+  MutexLock lock(mu_);
+  connected_ = true;
 }
 
-void PikaLink::OnConnected() {
-  asio::error_code error;
-  const Tcp::endpoint self = socket_.local_endpoint(error);
-  if (error) return Fail(absl::UnavailableError("the connection is gone: " + error.message()));
-  socket_.set_option(Tcp::no_delay(true), error);
-  session_options_.slave_ip = self.address().to_string();
-  session_options_.slave_port = self.port();
-  session_.emplace(std::move(session_options_), NowMs());
-  Write();
-  Read();
+void PikaLink::SetUnderstood(const std::string& database) {
+  MutexLock lock(mu_);
+  understood_ = true;
+  database_ = database;
 }
 
-void PikaLink::Tick() {
-  if (session_) {
-    session_->OnTick(NowMs());
-    Publish();
-    Write();
-  } else if (std::chrono::steady_clock::now() >= connect_deadline_) {
-    return Fail(absl::UnavailableError(absl::StrCat("no connection to the replication port ",
-                                                    port_ + kReplicationPortOffset, " within ",
-                                                    kConnectTimeout.count(), " ms")));
-  }
-  timer_.expires_after(kTickEvery);
-  timer_.async_wait([this](asio::error_code error) {
-    if (!error) Tick();
-  });
-}
-
-void PikaLink::Read() {
-  if (reading_ || !socket_.is_open()) return;
+void PikaLink::SetReady(Ready ready) {
   {
     MutexLock lock(mu_);
-    if (!status_.ok() || items_bytes_ >= kBufferedBytesMax) return;
+    if (ready_) return;
+    ready_ = std::move(ready);
   }
-  reading_ = true;
-  socket_.async_read_some(asio::buffer(read_buffer_), [this](asio::error_code error, size_t bytes) {
-    reading_ = false;
-    if (!error) return OnRead(bytes);
-    Fail(absl::UnavailableError(error == asio::error::eof
-                                    ? "the master closed the connection"
-                                    : "the connection broke: " + error.message()));
-  });
+  changed_.NotifyAll();
 }
 
-void PikaLink::OnRead(size_t bytes) {
-  session_->OnBytes(std::string_view(read_buffer_.data(), bytes), NowMs());
-  Publish();
-  Write();
-  Read();
-}
-
-void PikaLink::Publish() {
-  std::vector<PbSession::ReceivedItem> received = session_->TakeItems();
-  bool changed = !received.empty();
+void PikaLink::Add(std::vector<ReceivedItem> items) {
+  if (items.empty()) return;
   {
     MutexLock lock(mu_);
-    database_ = session_->database();
-    for (PbSession::ReceivedItem& item : received) {
+    for (ReceivedItem& item : items) {
       items_bytes_ += item.bytes.size();
       items_.push_back(std::move(item));
     }
-    if (!ready_ && (session_->stage() == PbSession::Stage::kStream ||
-                    session_->stage() == PbSession::Stage::kCopy)) {
-      ready_ = Ready{session_->database(), session_->replication_id(), session_->master_end()};
-      changed = true;
-    }
   }
-  if (changed) changed_.NotifyAll();
-  if (session_->stage() == PbSession::Stage::kFailed) Fail(session_->status());
+  changed_.NotifyAll();
 }
 
-void PikaLink::Write() {
-  if (!written_.empty() || !socket_.is_open()) return;
-  written_ = session_->TakeOutput();
-  if (written_.empty()) return;
-  asio::async_write(socket_, asio::buffer(written_), [this](asio::error_code error, size_t) {
-    written_.clear();
-    if (error) {
-      return Fail(absl::UnavailableError("the connection broke: " + error.message()));
-    }
-    Write();
-  });
+bool PikaLink::HasRoom() {
+  MutexLock lock(mu_);
+  return status_.ok() && items_bytes_ < kBufferedBytesMax;
 }
 
 }  // namespace lockstep::pika

@@ -15,46 +15,79 @@ absl::Status Bad(size_t byte, const std::string& what) {
   return absl::InvalidArgumentError(absl::StrCat("command byte ", byte, ": ", what));
 }
 
-// Reads `<mark><digits>\r\n` at `at` and steps behind it.
-absl::Status ReadNumber(std::string_view content, char mark, size_t& at, uint64_t& number) {
-  if (at >= content.size() || content[at] != mark) {
-    return Bad(at, absl::StrCat("expected '", std::string(1, mark), "'"));
+// Walks along a command's bytes. Where they end too early `cut` says so, beside the error.
+class Walker {
+ public:
+  explicit Walker(std::string_view bytes) : bytes_(bytes) {}
+
+  // One command; its arguments are appended to `args` unless that is null.
+  absl::Status Walk(std::vector<std::string_view>* args) {
+    uint64_t count = 0;
+    LOCKSTEP_RETURN_IF_ERROR(ReadNumber('*', count));
+    if (count == 0) return Bad(0, "a command without a name");
+    for (uint64_t i = 0; i < count; ++i) {
+      uint64_t length = 0;
+      LOCKSTEP_RETURN_IF_ERROR(ReadNumber('$', length));
+      const size_t left = bytes_.size() - at_;
+      if (length > left || left - length < 2) {
+        cut_ = true;
+        return Bad(at_, absl::StrCat("argument ", i, " of ", length, " bytes is cut"));
+      }
+      if (args != nullptr) args->push_back(bytes_.substr(at_, length));
+      at_ += length;
+      if (bytes_.substr(at_, 2) != "\r\n") {
+        return Bad(at_, absl::StrCat("expected \\r\\n behind argument ", i));
+      }
+      at_ += 2;
+    }
+    return absl::OkStatus();
   }
-  const size_t begin = ++at;
-  number = 0;
-  for (; at < content.size() && content[at] >= '0' && content[at] <= '9'; ++at) {
-    number = number * 10 + static_cast<uint64_t>(content[at] - '0');
-    if (number > kNumberMax) return Bad(begin, "a number that is too large");
+
+  size_t at() const { return at_; }
+  bool cut() const { return cut_; }
+
+ private:
+  // Reads `<mark><digits>\r\n` and steps behind it.
+  absl::Status ReadNumber(char mark, uint64_t& number) {
+    if (at_ >= bytes_.size() || bytes_[at_] != mark) {
+      cut_ = at_ >= bytes_.size();
+      return Bad(at_, absl::StrCat("expected '", std::string(1, mark), "'"));
+    }
+    const size_t begin = ++at_;
+    number = 0;
+    for (; at_ < bytes_.size() && bytes_[at_] >= '0' && bytes_[at_] <= '9'; ++at_) {
+      number = number * 10 + static_cast<uint64_t>(bytes_[at_] - '0');
+      if (number > kNumberMax) return Bad(begin, "a number that is too large");
+    }
+    const std::string_view behind = bytes_.substr(at_, 2);
+    if (behind != "\r\n") cut_ = behind.empty() || behind == "\r";
+    if (at_ == begin) return Bad(at_, "expected a digit");
+    if (behind != "\r\n") return Bad(at_, "expected \\r\\n behind a number");
+    at_ += 2;
+    return absl::OkStatus();
   }
-  if (at == begin) return Bad(at, "expected a digit");
-  if (content.substr(at, 2) != "\r\n") return Bad(at, "expected \\r\\n behind a number");
-  at += 2;
-  return absl::OkStatus();
-}
+
+  const std::string_view bytes_;
+  size_t at_ = 0;
+  bool cut_ = false;
+};
 
 }  // namespace
 
 absl::Status ParseRespCommand(std::string_view content, std::vector<std::string_view>& args) {
   args.clear();
-  size_t at = 0;
-  uint64_t count = 0;
-  LOCKSTEP_RETURN_IF_ERROR(ReadNumber(content, '*', at, count));
-  if (count == 0) return Bad(0, "a command without a name");
-  for (uint64_t i = 0; i < count; ++i) {
-    uint64_t length = 0;
-    LOCKSTEP_RETURN_IF_ERROR(ReadNumber(content, '$', at, length));
-    if (length > content.size() - at || content.size() - at - length < 2) {
-      return Bad(at, absl::StrCat("argument ", i, " of ", length, " bytes is cut"));
-    }
-    args.push_back(content.substr(at, length));
-    at += length;
-    if (content.substr(at, 2) != "\r\n") {
-      return Bad(at, absl::StrCat("expected \\r\\n behind argument ", i));
-    }
-    at += 2;
-  }
-  if (at != content.size()) return Bad(at, "bytes behind the command");
+  Walker walker(content);
+  LOCKSTEP_RETURN_IF_ERROR(walker.Walk(&args));
+  if (walker.at() != content.size()) return Bad(walker.at(), "bytes behind the command");
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<size_t>> FindRespCommand(std::string_view bytes) {
+  Walker walker(bytes);
+  const absl::Status status = walker.Walk(nullptr);
+  if (walker.cut()) return std::nullopt;
+  LOCKSTEP_RETURN_IF_ERROR(status);
+  return walker.at();
 }
 
 void AppendRespCommand(std::span<const std::string_view> args, std::string& out) {

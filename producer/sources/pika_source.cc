@@ -28,7 +28,11 @@ constexpr milliseconds kReadyWait{1'000};  // A look, not a deadline: the link h
 
 class PikaSource final : public Source {
  public:
-  PikaSource(const PikaSpec& spec, const SourceOptions& options) : spec_(spec), options_(options) {}
+  PikaSource(const PikaSpec& spec, const SourceOptions& options)
+      : spec_(spec),
+        options_(options),
+        protocol_(spec.protocol == PikaProtocol::kLegacy ? pika::Protocol::kLegacy
+                                                         : pika::Protocol::kPb) {}
 
   absl::Status Start(const ResumePoint& point) override {
     if (phase_ == Phase::kNew) {
@@ -92,7 +96,8 @@ class PikaSource final : public Source {
         logic_id_.reset();
       }
     }
-    position_ = resume_.binlog;
+    position_ = read_to_ = resume_.binlog;
+    if (resume_.snapshot_id == 0) parts_ = resume_.number;
     seen_ = resume_;
     if (!point.seen.empty()) {
       LOCKSTEP_ASSIGN_OR_RETURN(const PikaPosition seen, ParsePikaPosition(point.seen));
@@ -101,22 +106,25 @@ class PikaSource final : public Source {
     return absl::OkStatus();
   }
 
-  pika::PbSessionOptions SessionOptions() const {
-    pika::PbSessionOptions session;
-    session.password = options_.source_password;
-    session.database = database_.empty() ? spec_.database : database_;
-    session.position = position_;
-    session.logic_id = logic_id_;
-    session.replication_id = replication_id_;
-    session.replication_hash = replication_hash_;
-    return session;
+  pika::SlaveOptions MakeSlave() const {
+    pika::SlaveOptions slave;
+    slave.password = options_.source_password;
+    slave.database = database_.empty() ? spec_.database : database_;
+    // By pb nobody dials back, and the copy's slave lives beside the stream's.
+    if (protocol_ == pika::Protocol::kLegacy) slave.slave_port = options_.pika_slave_port;
+    slave.position = position_;
+    slave.parts = parts_;
+    slave.logic_id = logic_id_;
+    slave.replication_id = replication_id_;
+    slave.replication_hash = replication_hash_;
+    return slave;
   }
 
   // Leaves kConnecting, or says why not. UNAVAILABLE: not yet.
   absl::Status Connect() {
     if (phase_ != Phase::kConnecting) return absl::OkStatus();
     if (link_ == nullptr) {
-      link_ = std::make_unique<pika::PikaLink>(spec_.host, spec_.port, SessionOptions());
+      link_ = pika::PikaLink::Open(protocol_, spec_.host, spec_.port, MakeSlave());
     }
     const absl::StatusOr<pika::PikaLink::Ready> ready = link_->AwaitReady(kReadyWait);
     if (!ready.ok()) return Judge(ready.status());
@@ -136,12 +144,10 @@ class PikaSource final : public Source {
       replication_id_ = ready.replication_id;
       replication_hash_ = pika::ReplicationHash(replication_id_);
     }
-    if (!writer_) {
-      end_ = ready.master_end;
-      writer_.emplace(
-          pika::PikaSourceDescriptor{spec_.Address(), spec_.host, spec_.port, replication_id_},
-          database_);
-    }
+    if (!writer_) end_ = ready.master_end;
+    writer_.emplace(pika::PikaSourceDescriptor{spec_.Address(), spec_.host, spec_.port,
+                                               replication_id_, protocol_},
+                    database_);
     // A process that died in the middle of a copy goes on with it, or makes another.
     if (resume_.snapshot_id != 0 && !walk_) {
       LOCKSTEP_RETURN_IF_ERROR(OpenCopy());
@@ -155,7 +161,7 @@ class PikaSource final : public Source {
     }
     if (copy_ != nullptr) copy_->Release();
     phase_ = walk_ ? Phase::kWalking : Phase::kStreaming;
-    ended_ = options_.until_end && !walk_ && position_ >= end_;
+    ended_ = options_.until_end && !walk_ && read_to_ >= end_;
     Log(LogLevel::kInfo, "pika_streaming",
         {{"source", spec_.Address()},
          {"db", database_},
@@ -169,6 +175,13 @@ class PikaSource final : public Source {
 
   absl::Status OpenCopy() {
     if (copy_ != nullptr) return absl::OkStatus();
+    if (protocol_ == pika::Protocol::kLegacy) {
+      return absl::FailedPreconditionError(
+          spec_.Address() +
+          ": going on needs a full copy, and a Pika before 3.5 pushes it by rsync, which is not "
+          "taken; upgrade the Pika, or keep more binlog on it (expire-logs-nums, "
+          "expire-logs-days)");
+    }
     if (options_.snapshot_dir.empty()) {
       return absl::FailedPreconditionError(
           spec_.Address() +
@@ -183,7 +196,7 @@ class PikaSource final : public Source {
 
   absl::Status FetchCopy(milliseconds timeout) {
     const auto position =
-        copy_->Fetch(spec_.host, spec_.port, SessionOptions(), seen_.snapshot_id, timeout);
+        copy_->Fetch(spec_.host, spec_.port, MakeSlave(), seen_.snapshot_id, timeout);
     LOCKSTEP_RETURN_IF_ERROR(position.status());
     if (!*position) return absl::OkStatus();
     if (**position < seen_.binlog) {
@@ -191,7 +204,8 @@ class PikaSource final : public Source {
           "source behind ledger: ", spec_.Address(), ": the full copy of ", database_, " ends at ",
           ToString(**position), "; ", ToString(seen_.binlog), " is in the ledger"));
     }
-    position_ = **position;
+    position_ = read_to_ = **position;
+    parts_ = 0;
     end_ = std::max(end_, position_);
     logic_id_.reset();
     resume_ = PikaPosition();
@@ -207,7 +221,7 @@ class PikaSource final : public Source {
     if (walk_) return absl::OkStatus();
     resume_ = PikaPosition();
     phase_ = Phase::kStreaming;
-    ended_ = options_.until_end && position_ >= end_;
+    ended_ = options_.until_end && read_to_ >= end_;
     return absl::OkStatus();
   }
 
@@ -216,23 +230,26 @@ class PikaSource final : public Source {
   absl::Status Stream(size_t max, milliseconds timeout, std::vector<SourceEvent>& events) {
     items_.clear();
     const absl::Status status = link_->Take(max, timeout, items_);
-    for (const pika::PbSession::ReceivedItem& item : items_) {
+    for (const pika::ReceivedItem& item : items_) {
       LOCKSTEP_RETURN_IF_ERROR(TakeItem(item, events));
     }
-    ended_ = options_.until_end && position_ >= end_;
+    ended_ = options_.until_end && read_to_ >= end_;
     return status.ok() ? status : Judge(status);
   }
 
-  absl::Status TakeItem(const pika::PbSession::ReceivedItem& item,
-                        std::vector<SourceEvent>& events) {
+  absl::Status TakeItem(const pika::ReceivedItem& item, std::vector<SourceEvent>& events) {
+    read_to_ = item.end;
+    if (item.bytes.empty()) return absl::OkStatus();
     LOCKSTEP_ASSIGN_OR_RETURN(std::optional<SourceEvent> event,
                               writer_->Write(item.bytes, item.end));
-    position_ = item.end;
-    copied_ = false;
     // The session has parsed it, and checked that it counts on.
     const pika::BinlogItem parsed = pika::ParseBinlogItem(item.bytes).value();
+    position_ = item.part == 0 ? item.end : parsed.start;
+    parts_ = item.part;
+    copied_ = false;
     if (!pika::IsPaddingItem(parsed)) logic_id_ = parsed.logic_id;
     if (!event) return absl::OkStatus();
+    if (parts_ > 0) event->at = absl::StrCat(ToString(position_), ":0:", parts_);
     if (writer_->unknown_commands() == 1 && !unknown_named_) {
       unknown_named_ = true;
       Log(LogLevel::kWarn, "unknown_command",
@@ -250,9 +267,11 @@ class PikaSource final : public Source {
   absl::Status Judge(const absl::Status& status) {
     if (absl::IsUnavailable(status) && !link_->failed()) return status;
     if (database_.empty()) database_ = link_->database();
+    const bool other_protocol = TryOtherProtocol(status.code());
     link_.reset();
     phase_ = Phase::kConnecting;
     const std::string message(status.message());
+    if (other_protocol) return absl::UnavailableError(message);
     switch (status.code()) {
       case absl::StatusCode::kDataLoss: {
         // It may have been the connection, or a server that dropped entries from its queue: once
@@ -277,6 +296,23 @@ class PikaSource final : public Source {
     }
   }
 
+  // protocol=auto: true iff the link failed because the master does not speak our protocol; the
+  // next one tries the other.
+  bool TryOtherProtocol(absl::StatusCode code) {
+    const bool perhaps_foreign = code == absl::StatusCode::kUnavailable ||
+                                 code == absl::StatusCode::kUnimplemented ||
+                                 code == absl::StatusCode::kDataLoss;
+    if (spec_.protocol != PikaProtocol::kAuto || !perhaps_foreign || link_->understood()) {
+      return false;
+    }
+    if (protocol_ == pika::Protocol::kPb && link_->connected()) {
+      protocol_ = pika::Protocol::kLegacy;
+      return true;
+    }
+    // Whatever is wrong there: a Pika that can be read by pb does not need its client port.
+    return std::exchange(protocol_, pika::Protocol::kPb) == pika::Protocol::kLegacy;
+  }
+
   absl::Status OnPurged(const std::string& message) {
     if (std::exchange(copied_, true)) {
       return absl::FailedPreconditionError(
@@ -291,19 +327,24 @@ class PikaSource final : public Source {
 
   const PikaSpec spec_;
   const SourceOptions options_;
+  pika::Protocol protocol_;  // Of link_.
   Phase phase_ = Phase::kNew;
   std::unique_ptr<pika::PikaLink> link_;  // At position_; not in kCopying.
   std::unique_ptr<pika::PikaCopy> copy_;  // From the first need on, until its files are removed.
   std::optional<pika::PikaEventWriter> writer_;
-  std::vector<pika::PbSession::ReceivedItem> items_;
+  std::vector<pika::ReceivedItem> items_;
 
   std::string database_;
   std::string replication_id_;
   uint64_t replication_hash_ = 0;
-  PikaPosition resume_;               // Where the ledger is, until we are past it.
-  PikaPosition seen_;                 // The greatest that is ledgered.
-  pika::BinlogPosition position_;     // The end of what was handed out, or the copy's.
-  std::optional<uint64_t> logic_id_;  // Of the entry that ends there.
+  PikaPosition resume_;  // Where the ledger is, until we are past it.
+  PikaPosition seen_;    // The greatest that is ledgered.
+  // Where to read on: the end of what was handed out, or the copy's; of the record there so many
+  // commands were handed out (ReceivedItem::part).
+  pika::BinlogPosition position_;
+  uint64_t parts_ = 0;
+  std::optional<uint64_t> logic_id_;  // Of the last entry that was handed out.
+  pika::BinlogPosition read_to_;      // Where that ends.
   pika::BinlogPosition end_;          // until_end: where the master's log ended at the start.
   bool walk_ = false;                 // A copy is there and not walked to its end.
   bool copied_ = false;               // A copy was made, and no entry came since.

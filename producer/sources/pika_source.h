@@ -1,12 +1,12 @@
-// Pika: one database, read as a slave of an unmodified Pika 3.1 to 4.0 reads it: its binlog, and
+// Pika: one database, read as a slave of an unmodified Pika 2.3 to 4.0 reads it: its binlog, and
 // before that a full copy where the binlog does not reach back (3.5 and later).
 //
 // The position is where an entry ends in the binlog, `FILENUM:OFFSET`; within a full copy it is
 // `FILENUM:OFFSET:ID:NUMBER`: the dump's position, the copy's id and the event's number in it,
-// which lies behind the one and before whatever follows in the binlog. The checkpoint is the
-// position,
-// `:LOGIC_ID:TERM_ID:HASH`: the entry's own count and term (0 in a copy), and a hash of the
-// replication id, so that a master with another history is noticed (*source behind ledger*).
+// which lies behind the one and before whatever follows in the binlog. With the ID 0 it is so
+// many-th command of the record that begins there (ReceivedItem::part). The checkpoint is the
+// position, `:LOGIC_ID:TERM_ID:HASH`: the entry's own count and term (0 in a copy), and a hash of
+// the replication id, so that a master with another history is noticed (*source behind ledger*).
 //
 // One source is one database: their binlogs are independent of each other, and there is no order
 // between them to keep. A master with several needs a producer for each.

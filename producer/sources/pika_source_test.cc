@@ -2,6 +2,7 @@
 // command.
 #include "producer/sources/pika_source.h"
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -52,7 +53,7 @@ class PikaSourceTest : public testing::Test {
   // Opens and starts a source, as the producer does: again while it is unavailable.
   absl::Status Start(const ResumePoint& point = {}, SourceOptions options = {},
                      const std::string& database = "") {
-    source_ = OpenPikaSource({"127.0.0.1", master_->port(), database}, options).value();
+    source_ = OpenPikaSource({"127.0.0.1", master_->port(), database, protocol_}, options).value();
     const auto deadline = std::chrono::steady_clock::now() + kPatience;
     absl::Status status = source_->Start(point);
     while (absl::IsUnavailable(status) && std::chrono::steady_clock::now() < deadline) {
@@ -91,6 +92,7 @@ class PikaSourceTest : public testing::Test {
     EXPECT_EQ(ToString(master_->Acknowledged("db0")), ToString(end));
   }
 
+  PikaProtocol protocol_ = PikaProtocol::kAuto;
   std::unique_ptr<PikaMaster> master_;
   std::unique_ptr<Source> source_;
 };
@@ -278,7 +280,7 @@ TEST_F(PikaSourceTest, AMasterThatIsAwayIsNamed) {
   StartMaster();
   const int32_t port = master_->port();
   master_.reset();
-  source_ = OpenPikaSource({"127.0.0.1", port, ""}, {}).value();
+  source_ = OpenPikaSource({"127.0.0.1", port, "", protocol_}, {}).value();
   absl::Status status;
   for (int i = 0; i < 10 && !absl::StrContains(status.ToString(), "cannot connect"); ++i) {
     status = source_->Start({});
@@ -287,6 +289,192 @@ TEST_F(PikaSourceTest, AMasterThatIsAwayIsNamed) {
   EXPECT_THAT(std::string(status.message()),
               HasSubstr(absl::StrCat("cannot connect to the replication port ", port + 2000)));
 }
+
+// ---------------------------------------------------------------- before 3.1
+
+class LegacySourceTest : public PikaSourceTest, public testing::WithParamInterface<const char*> {
+ public:
+  static std::string Name(const testing::TestParamInfo<const char*>& version) {
+    std::string name = version.param;
+    std::replace(name.begin(), name.end(), '.', '_');
+    return "Pika" + name;
+  }
+
+ protected:
+  void StartLegacyMaster(PikaMasterOptions options = {}) {
+    options.version = GetParam();
+    StartMaster(std::move(options));
+  }
+  // MSET of key-N for each N, as one record.
+  void AppendTogether(int first, int last) {
+    std::vector<std::string> keys;
+    for (int i = first; i <= last; ++i) keys.push_back(absl::StrCat("key-", i));
+    std::vector<std::vector<std::string_view>> commands;
+    for (const std::string& key : keys) commands.push_back({"set", key, "v"});
+    master_->AppendTogether("db0", commands);
+  }
+};
+
+TEST_P(LegacySourceTest, AutoFindsTheProtocolAndStreamsWhatIsThereAndWhatComes) {
+  StartLegacyMaster({.password = "secret", .binlog_file_bytes = 20'000});
+  Append(1, 1000);
+  SourceOptions options;
+  options.source_password = "secret";
+  ASSERT_TRUE(Start({}, options).ok());
+  std::vector<SourceEvent> events;
+  ASSERT_TRUE(PollUntil(1000, events).ok());
+  Append(1001, 1500);
+  ASSERT_TRUE(PollUntil(1500, events).ok());
+  ExpectKeys(events, 1, 1500);
+  EXPECT_GT(master_->End("db0").filenum, 3U);
+  EXPECT_EQ(master_->dumps(), 0);
+  EXPECT_THAT(master_->Complaints(), IsEmpty());
+  rapidjson::Document json;
+  json.Parse(events[0].payload.value->c_str());
+  EXPECT_EQ(json["binlog"]["server_id"].GetInt(), 1);
+  EXPECT_TRUE(json["binlog"]["term_id"].IsNull());
+  const pika::EventSchema schema;
+  schema.ExpectValid(*events[0].payload.value);
+}
+
+TEST_P(LegacySourceTest, GoesOnBehindEveryLedgeredPosition) {
+  // Small files, so that positions lie behind full ones, too; records of several commands.
+  StartLegacyMaster({.binlog_file_bytes = 500});
+  const bool together = std::string(GetParam()) != "3.0.16";
+  for (int i = 1; i <= 40; i += 4) {
+    if (together) {
+      AppendTogether(i, i + 2);
+      Append(i + 3, i + 3);
+    } else {
+      Append(i, i + 3);
+    }
+  }
+  SourceOptions until_end;
+  until_end.until_end = true;
+  ASSERT_TRUE(Start({}, until_end).ok());
+  std::vector<SourceEvent> all;
+  ASSERT_TRUE(PollUntil(1000, all).ok());
+  EXPECT_TRUE(source_->ended());
+  ExpectKeys(all, 1, 40);
+  std::set<std::string> ids;
+  for (size_t done = 0; done < all.size(); ++done) {
+    rapidjson::Document json;
+    json.Parse(all[done].payload.value->c_str());
+    EXPECT_TRUE(ids.insert(json["event_id"].GetString()).second) << json["event_id"].GetString();
+    const std::string& at = all[done].at;
+    for (const ResumePoint& point :
+         {ResumePoint{source_->FormatCheckpoint()(all[done]), "", at}, ResumePoint{{}, at, at}}) {
+      ASSERT_TRUE(Start(point, until_end).ok()) << at;
+      std::vector<SourceEvent> rest;
+      ASSERT_TRUE(PollUntil(1000, rest).ok()) << at;
+      ASSERT_TRUE(source_->ended()) << at;
+      ASSERT_EQ(rest.size(), all.size() - done - 1) << at;
+      for (size_t i = 0; i < rest.size(); ++i) {
+        ASSERT_EQ(rest[i].at, all[done + 1 + i].at);
+        ASSERT_EQ(rest[i].payload.value, all[done + 1 + i].payload.value);
+      }
+    }
+  }
+  EXPECT_EQ(master_->dumps(), 0);
+  EXPECT_THAT(master_->Complaints(), IsEmpty());
+}
+
+TEST_P(LegacySourceTest, ABinlogConnectionThatBreaksAnywhereLosesAndRepeatsNothing) {
+  protocol_ = PikaProtocol::kLegacy;
+  std::mt19937 random(7);
+  StartLegacyMaster({.binlog_file_bytes = 50'000});
+  if (std::string(GetParam()) != "3.0.16") {
+    for (int i = 1; i <= 3000; i += 3) AppendTogether(i, i + 2);
+  } else {
+    Append(1, 3000);
+  }
+  ASSERT_TRUE(Start().ok());
+  std::vector<SourceEvent> events;
+  for (int round = 0; round < 25; ++round) {
+    master_->CutAfter(300 + random() % 8'000);
+    if (round % 4 == 0) {
+      master_->Disconnect();  // The registration, too.
+    } else {
+      master_->Redial();
+    }
+    ASSERT_TRUE(PollUntil(std::min<size_t>(events.size() + 20, 3000), events).ok());
+  }
+  master_->CutAfter(0);
+  ASSERT_TRUE(PollUntil(3000, events).ok());
+  ExpectKeys(events, 1, 3000);
+  EXPECT_GT(master_->connections(), 20);
+  EXPECT_EQ(master_->dumps(), 0);
+  EXPECT_THAT(master_->Complaints(), IsEmpty());
+}
+
+TEST_P(LegacySourceTest, ARecordThatTheMasterLeavesOutIsFetchedAgain) {
+  protocol_ = PikaProtocol::kLegacy;
+  StartLegacyMaster();
+  ASSERT_TRUE(Start().ok());
+  master_->SkipOne();
+  Append(1, 50);
+  std::vector<SourceEvent> events;
+  ASSERT_TRUE(PollUntil(50, events).ok());
+  ExpectKeys(events, 1, 50);
+}
+
+TEST_F(PikaSourceTest, ASlowReaderOfALegacyMasterKeepsItsPlace) {
+  protocol_ = PikaProtocol::kLegacy;
+  StartMaster({.version = "3.0.16", .forget_after = milliseconds(2'500)});
+  const std::string value(200'000, 'x');  // More than the link and the kernel take.
+  Append(1, 400, value);
+  ASSERT_TRUE(Start().ok());
+  std::this_thread::sleep_for(milliseconds(5'000));  // Kafka is away; time is the subject.
+  std::vector<SourceEvent> events;
+  ASSERT_TRUE(PollUntil(400, events).ok());
+  ExpectKeys(events, 1, 400);
+  EXPECT_THAT(master_->Complaints(), IsEmpty());
+}
+
+TEST_P(LegacySourceTest, WhatAPersonMustSettleIsRefused) {
+  StartLegacyMaster({.password = "secret", .binlog_file_bytes = 1000});
+  Append(1, 100);
+  const auto refused = [&](absl::StatusCode code, const char* says, const ResumePoint& point,
+                           const char* password, const char* database) {
+    SourceOptions source;
+    source.source_password = password;
+    source.pika_behind_max = milliseconds(0);
+    const absl::Status status = Start(point, source, database);
+    EXPECT_EQ(status.code(), code) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(says));
+    EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat(":", master_->port(), ": ")));
+  };
+  using absl::StatusCode;
+  refused(StatusCode::kPermissionDenied, "refuses the password", {}, "wrong", "");
+  refused(StatusCode::kPermissionDenied, "refuses the password", {}, "", "");
+  refused(StatusCode::kNotFound, "no database 'db3'", {}, "secret", "db3");
+  refused(StatusCode::kFailedPrecondition, "source behind ledger", {"90:0:0:0:0", "", ""}, "secret",
+          "");
+  master_->Purge("db0", 1);
+  refused(StatusCode::kFailedPrecondition, "has purged its binlog at 0:0", {}, "secret", "db0");
+}
+
+TEST_P(LegacySourceTest, AWrongPositionIsSeenByWhatComes) {
+  StartLegacyMaster();
+  Append(1, 100);
+  ASSERT_TRUE(Start({{}, "0:71", "0:71"}).ok());
+  std::vector<SourceEvent> events;
+  const absl::Status status = PollUntil(1, events);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("binlog hole"));
+  EXPECT_THAT(events, IsEmpty());
+}
+
+TEST_P(LegacySourceTest, TheOtherProtocolIsNamed) {
+  protocol_ = PikaProtocol::kPb;
+  StartLegacyMaster();
+  source_ = OpenPikaSource({"127.0.0.1", master_->port(), "", protocol_}, {}).value();
+  EXPECT_THAT(source_->Start({}).ToString(), HasSubstr("a Pika before 3.1 wants protocol=legacy"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Versions, LegacySourceTest,
+                         testing::Values("2.3.2", "2.3.6", "3.0.4", "3.0.16"),
+                         LegacySourceTest::Name);
 
 // ---------------------------------------------------------------- the full copy
 

@@ -70,6 +70,7 @@ struct SourceOptions {
   std::string source_db = {};            // table: libpq conninfo; secrets come from PGPASSFILE.
   std::string source_password = {};      // pika: the master's requirepass; empty: none is sent.
   std::string snapshot_dir = {};         // pika: where a full copy may be put; empty: none is made.
+  int32_t pika_slave_port = 0;           // pika: what we call ourselves; 0: any that is free.
   // pika: so long a master may end below the position before that is refused (a slave that lags).
   std::chrono::milliseconds pika_behind_max{10'000};
   // table: a transaction that holds up delivery this long is named in the log.

@@ -116,12 +116,15 @@ absl::Status SetPikaOption(std::string_view text, PikaSpec& spec, std::string_vi
   if (name != "protocol") {
     return Invalid(text, "unknown option '" + name + "'; known are db, protocol");
   }
-  if (value == "legacy") {
-    return absl::UnimplementedError("source '" + std::string(text) +
-                                    "': this version reads Pika 3.1 and later, whose protocol is "
-                                    "pb; upgrade the Pika, or use another source");
+  if (value == "auto") {
+    spec.protocol = PikaProtocol::kAuto;
+  } else if (value == "pb") {
+    spec.protocol = PikaProtocol::kPb;
+  } else if (value == "legacy") {
+    spec.protocol = PikaProtocol::kLegacy;
+  } else {
+    return Invalid(text, "protocol= is auto, pb or legacy");
   }
-  if (value != "auto" && value != "pb") return Invalid(text, "protocol= is auto or pb");
   return absl::OkStatus();
 }
 

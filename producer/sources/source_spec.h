@@ -2,7 +2,7 @@
 //
 //   jsonl:FILE   jsonl:-
 //   table:schema.table?id=COLUMN&value=COLUMN[&key=COLUMN][&xid=COLUMN][&where=CONDITION]
-//   pika://HOST:PORT[?db=NAME][&protocol=auto|pb]     PORT is the client port
+//   pika://HOST:PORT[?db=NAME][&protocol=auto|pb|legacy]   PORT is the client port
 //
 // In a table's options `%XX` stands for a byte (`%26` is '&'). Names are as the catalogue has them:
 // case counts, nothing is quoted. Without a schema it is `public`. docs/formats/sources.md.
@@ -35,10 +35,14 @@ struct TableSpec {
   bool operator==(const TableSpec&) const = default;
 };
 
+// Pika 3.1 and later speak pb; auto tries that, and falls back to legacy.
+enum class PikaProtocol { kAuto, kPb, kLegacy };
+
 struct PikaSpec {
   std::string host;
   int32_t port = 0;      // Of its clients.
   std::string database;  // Empty: the only one.
+  PikaProtocol protocol = PikaProtocol::kAuto;
   std::string Address() const;
   bool operator==(const PikaSpec&) const = default;
 };
@@ -48,8 +52,8 @@ struct SourceSpec {
   std::variant<JsonlSpec, TableSpec, PikaSpec> kind;
 };
 
-// INVALID_ARGUMENT says what is wrong and shows a right one; UNIMPLEMENTED for `postgres://` and
-// for `protocol=legacy`, which this version does not read.
+// INVALID_ARGUMENT says what is wrong and shows a right one; UNIMPLEMENTED for `postgres://`,
+// which this version does not read.
 absl::StatusOr<SourceSpec> ParseSourceSpec(std::string_view text);
 
 }  // namespace lockstep

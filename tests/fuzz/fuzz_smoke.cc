@@ -33,6 +33,11 @@ constexpr char kPikaEntry[] =
     "\x00\x00\x00\x5a\x08\x04\x10\x01\x3a\x54\x0a\x07\x0a\x03"
     "db0\x10\x00\x12\x08\x08\x00\x10\x45\x18\x00\x20\x01\x1a\x3d";
 
+// The same as a Pika 2.3 sends it.
+constexpr char kPikaMarked[] =
+    "\1*7\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n$14\r\n__PIKA_X#$SKGI\r\n$1\r\n1\r\n$16\r\n"
+    "\x00\xf1\x53\x65\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\r\n$1\r\n1\r\n";
+
 // A list of two files, and the first piece.
 constexpr char kPikaList[] =
     "\x00\x00\x00\x42\x08\x01\x10\x00\x1a\x20"
@@ -65,6 +70,11 @@ const std::vector<Target>& Targets() {
        lockstep::FuzzPikaSession,
        {std::string(kPikaEntry, sizeof(kPikaEntry) - 1) +
         std::string(kPikaItem, sizeof(kPikaItem) - 1) + "\x20\x07"}},
+      {"pika_legacy",
+       lockstep::FuzzPikaLegacy,
+       {std::string("\0\2\0\x3d\0\0\0", 7) + std::string(kPikaItem, sizeof(kPikaItem) - 1),
+        std::string(kPikaMarked, sizeof(kPikaMarked) - 1),
+        "\2$31\r\npika_version:3.0.16\r\nrole:master\r\n"}},
       {"pika_snapshot",
        lockstep::FuzzPikaSnapshot,
        {std::string(kPikaList, sizeof(kPikaList) - 1) +

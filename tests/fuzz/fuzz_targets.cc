@@ -12,6 +12,7 @@
 #include "producer/pika/binlog_item.h"
 #include "producer/pika/dump_format.h"
 #include "producer/pika/dump_reader.h"
+#include "producer/pika/legacy_session.h"
 #include "producer/pika/pb_frame.h"
 #include "producer/pika/pb_session.h"
 #include "producer/pika/pika_event.h"
@@ -131,6 +132,7 @@ void FuzzPikaSession(std::string_view bytes) {
                            .password = "",
                            .database = "db0",
                            .position = {},
+                           .parts = 0,
                            .logic_id = {},
                            .replication_id = "",
                            .replication_hash = 0},
@@ -155,6 +157,54 @@ void FuzzPikaSession(std::string_view bytes) {
     position = received.end;
   }
   session.Acknowledge(session.unacknowledged(), 2);
+  session.OnTick(100'000);
+}
+
+void FuzzPikaLegacy(std::string_view bytes) {
+  using pika::LegacySession;
+  LegacySession session({.slave_ip = "127.0.0.1",
+                         .slave_port = 1,
+                         .password = "",
+                         .database = "db0",
+                         .position = {},
+                         .parts = 0,
+                         .logic_id = {},
+                         .replication_id = "",
+                         .replication_hash = 0},
+                        0);
+  // A good start, unless the bytes shall be that; what follows is cut in two.
+  const char form = bytes.empty() ? 0 : bytes[0];
+  bytes = bytes.substr(bytes.empty() ? 0 : 1);
+  session.OnOpen(LegacySession::kCommand, 0);
+  if (form % 3 == 2) {
+    session.OnBytes(LegacySession::kCommand, bytes, 1);
+    return session.OnTick(100'000);
+  }
+  const std::string info = absl::StrCat("pika_version:", form % 3 == 0 ? "3.0.4" : "2.3.2",
+                                        "\r\nrole:master\r\nbinlog_offset:9 0\r\n");
+  session.OnBytes(LegacySession::kCommand,
+                  absl::StrCat("$", info.size(), "\r\n", info,
+                               "\r\n*2\r\n$16\r\nbinlog-file-size\r\n$4\r\n1000\r\n:7\r\n"),
+                  0);
+  session.OnOpen(LegacySession::kHeartbeat, 0);
+  session.OnBytes(LegacySession::kHeartbeat, "+OK\r\n", 0);
+  LOCKSTEP_CHECK(session.stage() == LegacySession::Stage::kStream, "the master's word is good");
+  const std::string auth =
+      form % 3 == 0 ? std::string("\1\0\x15\0\0\0", 6) + "*2\r\n$4\r\nauth\r\n$1\r\n7\r\n" : "";
+  for (const std::string_view part :
+       {bytes.substr(0, bytes.size() / 2), bytes.substr(bytes.size() / 2)}) {
+    session.OnOpen(LegacySession::kBinlog, 0);
+    session.OnBytes(LegacySession::kBinlog, auth, 0);
+    session.OnBytes(LegacySession::kBinlog, part, 1);
+    session.OnClosed(LegacySession::kBinlog, 1);
+  }
+  pika::BinlogPosition position;
+  for (const auto& received : session.TakeItems()) {
+    LOCKSTEP_CHECK(received.end >= position, "positions do not go back");
+    position = received.end;
+    if (received.bytes.empty()) continue;
+    LOCKSTEP_CHECK(pika::ParseBinlogItem(received.bytes).ok(), "items parse");
+  }
   session.OnTick(100'000);
 }
 

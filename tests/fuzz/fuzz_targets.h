@@ -25,6 +25,8 @@ void FuzzPikaFrames(std::string_view bytes);
 void FuzzPikaItem(std::string_view bytes);
 // A master may say anything to a session: it fails with a reason, or its items are without a hole.
 void FuzzPikaSession(std::string_view bytes);
+// Nor does a master before 3.1, whose two forms are told apart by the first byte.
+void FuzzPikaLegacy(std::string_view bytes);
 // A snapshot port may say anything: what comes of it stays below the dump's directory, piece by
 // piece.
 void FuzzPikaSnapshot(std::string_view bytes);
