@@ -34,7 +34,8 @@ inline OffsetRanges Offsets(std::initializer_list<std::pair<int64_t, int64_t>> r
 }
 
 inline OpenProducerRequest OpenRequest(const std::string& name,
-                                       std::vector<int32_t> partitions = {0}, int64_t log_end = 0) {
+                                       const std::vector<int32_t>& partitions = {0},
+                                       int64_t log_end = 0) {
   OpenProducerRequest request{name, "table:" + name, "orders", 4, {}, "cluster-p", "orders"};
   for (const int32_t p : partitions) request.partitions.push_back({p, Offset(log_end)});
   return request;

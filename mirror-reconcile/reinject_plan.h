@@ -49,8 +49,8 @@ class ReinjectPlan {
   // Where a piece goes on: the next seq, at `position`, in range `range` of its run's offsets.
   struct Turn {
     Position position;
-    size_t piece;
-    size_t range;
+    size_t piece = 0;
+    size_t range = 0;
     Seq seq;
     bool operator>(const Turn& other) const { return position > other.position; }
   };

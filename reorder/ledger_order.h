@@ -116,7 +116,7 @@ class LedgerOrder {
   };
   struct HeapItem {
     Position position;
-    int32_t producer;
+    int32_t producer = 0;
     bool operator>(const HeapItem& other) const { return position > other.position; }
   };
 

@@ -110,7 +110,7 @@ std::vector<std::string> ReorderOptions::Validate(const CommonOptions& common) {
     if (!given) complaints.push_back(absl::StrCat(what, " is required"));
   };
   if (mode == "per-producer" || mode == "replay" || buffer == "bounded") {
-    complaints.push_back(
+    complaints.emplace_back(
         "this version knows the modes gate and recover, and the buffers auto, memory and spill");
     return complaints;
   }
@@ -141,7 +141,7 @@ std::vector<std::string> ReorderOptions::Validate(const CommonOptions& common) {
   require(buffer_kind != BufferKind::kSpill || !spill_dir.empty(),
           "--spill-dir (for --buffer spill)");
   if (buffer_memory.unit != Size::Unit::kBytes || buffer_memory.amount < kBufferMemoryMin) {
-    complaints.push_back("--buffer-memory must be an amount of memory, 1MiB or more");
+    complaints.emplace_back("--buffer-memory must be an amount of memory, 1MiB or more");
   }
   if (!sink.empty()) {
     if (auto spec = ParseSinkSpec(sink); spec.ok()) {
@@ -151,7 +151,7 @@ std::vector<std::string> ReorderOptions::Validate(const CommonOptions& common) {
     }
   }
   if (!sink_db.empty() && sink_spec.kind != SinkSpec::Kind::kTable) {
-    complaints.push_back("--sink-db belongs to --sink table:…");
+    complaints.emplace_back("--sink-db belongs to --sink table:…");
   }
   return complaints;
 }

@@ -34,11 +34,11 @@ class ReorderMetrics {
 
  private:
   struct OfStream {
-    prometheus::Counter* emitted;
-    prometheus::Gauge* parked_records;
-    prometheus::Gauge* parked_bytes;
-    prometheus::Gauge* spill_bytes;
-    prometheus::Gauge* waiting_seconds;
+    prometheus::Counter* emitted = nullptr;
+    prometheus::Gauge* parked_records = nullptr;
+    prometheus::Gauge* parked_bytes = nullptr;
+    prometheus::Gauge* spill_bytes = nullptr;
+    prometheus::Gauge* waiting_seconds = nullptr;
     int64_t counted = 0;
   };
   std::vector<OfStream> streams_;

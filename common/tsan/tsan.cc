@@ -41,14 +41,16 @@ struct Start {
 
 void* Run(void* start) {
   const std::unique_ptr<Start> owned(static_cast<Start*>(start));
-  return reinterpret_cast<void*>(static_cast<intptr_t>(owned->function(owned->argument)));
+  const auto result = static_cast<intptr_t>(owned->function(owned->argument));
+  return reinterpret_cast<void*>(result);  // NOLINT(performance-no-int-to-ptr): as POSIX has it.
 }
 
 }  // namespace
 
 extern "C" {
 
-// NOLINTBEGIN(readability-inconsistent-declaration-parameter-name): glibc's are reserved names.
+// NOLINTBEGIN(readability-inconsistent-declaration-parameter-name,bugprone-reserved-identifier):
+// the names are glibc's and the sanitizer's.
 
 // librdkafka counts references and publishes pointers with atomic operations that ThreadSanitizer
 // cannot see, so what librdkafka itself gives to free, memcpy or a lock looks like a race. Its
@@ -68,8 +70,9 @@ __attribute__((no_sanitize("thread"))) int thrd_create(thrd_t* thread, thrd_star
 int thrd_join(thrd_t thread, int* result) {
   void* returned = nullptr;
   const int error = pthread_join(thread, &returned);
-  if (error == 0 && result != nullptr)
+  if (error == 0 && result != nullptr) {
     *result = static_cast<int>(reinterpret_cast<intptr_t>(returned));
+  }
   return Result(error);
 }
 
@@ -102,6 +105,6 @@ void call_once(once_flag* flag, void (*function)()) {
   pthread_once(reinterpret_cast<pthread_once_t*>(flag), function);
 }
 
-// NOLINTEND(readability-inconsistent-declaration-parameter-name)
+// NOLINTEND(readability-inconsistent-declaration-parameter-name,bugprone-reserved-identifier)
 
 }  // extern "C"
