@@ -27,7 +27,8 @@ struct Suite {
 constexpr Suite kSuites[] = {
     {"micro", RunMicro, false},        {"producer", RunProducer, true},
     {"ledger", RunLedger, true},       {"reorder", RunReorder, true},
-    {"reconcile", RunReconcile, true}, {"failover", RunFailover, false},
+    {"reconcile", RunReconcile, true}, {"pika", RunPika, true},
+    {"failover", RunFailover, false},
 };
 
 struct Options {

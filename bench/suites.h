@@ -25,6 +25,8 @@ absl::Status RunReorder(Site& site, const Report& report);
 absl::Status RunEngine(Site& site, const Report& report);
 // Finding the same gap behind a short log and behind a long one.
 absl::Status RunReconcile(Site& site, const Report& report);
+// A Pika's log taken apart, made events of, and through the whole producer.
+absl::Status RunPika(Site& site, const Report& report);
 // From the kill of a site to the first new effect, on a stack of its own.
 absl::Status RunFailover(Site& site, const Report& report);
 

@@ -1,5 +1,7 @@
 #include "tests/support/pika_master.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -68,15 +70,17 @@ void PikaMaster::CountConnection() {
 }
 
 PikaMaster::FoundEntry PikaMaster::EntryAt(const Log& log, BinlogPosition at) {
-  BinlogPosition begin = log.begin;
-  for (size_t i = 0; i < log.entries.size(); ++i) {
-    const BinlogPosition end = log.entries[i].end;
-    // Where an entry lies that found its file full has two names.
-    const BinlogPosition lies = end.filenum == begin.filenum ? begin : BinlogPosition{end.filenum};
-    if (at <= lies) return {i, at == begin || at == lies};
-    begin = end;
-  }
-  return {log.entries.size(), at == begin};
+  const auto entry = std::upper_bound(
+      log.entries.begin(), log.entries.end(), at,
+      [](const BinlogPosition& position, const Entry& e) { return position < e.end; });
+  const BinlogPosition begin = entry == log.entries.begin() ? log.begin : std::prev(entry)->end;
+  const auto number = static_cast<size_t>(entry - log.entries.begin());
+  if (entry == log.entries.end()) return {number, at == begin};
+  // Where an entry lies that found its file full has two names.
+  const BinlogPosition lies =
+      entry->end.filenum == begin.filenum ? begin : BinlogPosition{entry->end.filenum};
+  if (at <= lies) return {number, at == begin || at == lies};
+  return {number + 1, false};
 }
 
 void PikaMaster::SetDump(const std::string& database, const std::string& directory,
