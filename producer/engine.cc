@@ -181,11 +181,11 @@ absl::Status Producer::Engine::Send() {
     ++progress_.tenures;
     progress_.adopted += tenure_->adopted();
   }
-  Publish();
   while (tenure_->stage() != Tenure::Stage::kEnded) {
     bool busy = TakeEvents();
     busy |= TakeReports(milliseconds(0));
     busy |= MoveGroups();
+    Publish();
     if (const absl::Status fatal = kafka_->FatalError();
         !fatal.ok() && tenure_->stage() == Tenure::Stage::kSend) {
       tenure_->Break(fatal);
@@ -340,7 +340,6 @@ bool Producer::Engine::MoveGroups() {
         ++progress_.ledger_commits;
         progress_.runs += runs;
       }
-      Publish();
     }
   }
   if (tenure_->group_in_flight()) {
