@@ -300,6 +300,11 @@ void RunHistory(uint64_t seed, bool adopt, int64_t* adopted) {
   std::multiset<int> expected;
   for (int at = 1; at <= kEvents; ++at) expected.insert(at);
   EXPECT_EQ(Ledgered(state, logs), expected) << "each event once, none missing (I6)";
+  const OpenedProducer& opened = processes.back()->tenure().opened();
+  for (const OpenedStream& stream : opened.streams) {
+    EXPECT_GE(state.heads.at({stream.stream, opened.producer}).closed, stream.term)
+        << "who sends has closed all earlier terms";
+  }
   EXPECT_LE(acknowledged, kEvents);
   for (const auto& p : processes) *adopted += p->tenure().adopted();
 }

@@ -225,8 +225,10 @@ TEST(TenureSend, AnUnknownAppendIsRepeatedAsItIs) {
   tenure.OnAppended(Unknown<Appended>());
   ASSERT_TRUE(tenure.group_in_flight());
   EXPECT_EQ(Text(tenure.group()), before);
-  tenure.OnAppended(No<Appended>(Refusal::kNoDurableStandby));
-  ASSERT_TRUE(tenure.group_in_flight()) << "a stall, not an end";
+  for (const Refusal refusal : {Refusal::kNoDurableStandby, Refusal::kUnavailable}) {
+    tenure.OnAppended(No<Appended>(refusal));
+    ASSERT_TRUE(tenure.group_in_flight()) << "a stall, not an end: " << ToString(refusal);
+  }
   EXPECT_EQ(tenure.acknowledged(), "10");
 }
 
