@@ -32,13 +32,13 @@ class LedgerFaultTest : public testing::Test {
     const auto configured = world_.pair().Configure(PostgresPair::kPrimary, setting, value);
     EXPECT_TRUE(configured.ok()) << configured;
   }
-  // Waits until an append of ours waits for the standby.
-  void AwaitSyncWait() {
+  // Waits until as many appends of ours wait for the standby.
+  void AwaitSyncWaits(const std::string& count) {
     const auto waiting = world_.pair().AwaitSql(
         PostgresPair::kPrimary, "postgres",
-        absl::StrCat("select (count(*) > 0)::int from pg_stat_activity where datname = '",
-                     world_.database(), "' and wait_event = 'SyncRep'"),
-        "1");
+        absl::StrCat("select count(*) from pg_stat_activity where datname = '", world_.database(),
+                     "' and wait_event = 'SyncRep'"),
+        count);
     ASSERT_TRUE(waiting.ok()) << waiting;
   }
   // Asks again until the standby, just let go, has caught up.
@@ -77,7 +77,7 @@ TEST_F(LedgerFaultTest, ASettingThatFreesTheWaiterAcknowledgesNothing) {
   world_.pair().Freeze(PostgresPair::kStandby, "walreceiver");
   const auto request = AppendOne(opened_, 0, 1, 3, 10);
   auto append = std::async(std::launch::async, [&] { return writer_->Append(request); });
-  AwaitSyncWait();
+  AwaitSyncWaits("1");
   Configure("synchronous_standby_names", "''");
   const auto freed = append.get();
   EXPECT_EQ(freed.outcome, CommitOutcome::kUnknown)
@@ -99,8 +99,9 @@ TEST_F(LedgerFaultTest, ACancelledWaitIsUnknown) {
   world_.pair().Freeze(PostgresPair::kStandby, "walreceiver");
   const auto request = AppendOne(opened_, 0, 1, 3, 10);
   auto append = std::async(std::launch::async, [&] { return writer_->Append(request); });
-  AwaitSyncWait();
+  AwaitSyncWaits("1");
   world_.Sql("select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'");
+  AwaitSyncWaits("0");
   // Now the standby may have everything: the notice alone must make it unknown.
   world_.pair().Thaw(PostgresPair::kStandby, "walreceiver");
   const auto cancelled = append.get();
@@ -113,13 +114,25 @@ TEST_F(LedgerFaultTest, AnEndedSessionIsUnknownAndItsRepeatAgain) {
   world_.pair().Freeze(PostgresPair::kStandby, "walreceiver");
   const auto request = AppendOne(opened_, 0, 1, 3, 10);
   auto append = std::async(std::launch::async, [&] { return writer_->Append(request); });
-  AwaitSyncWait();
+  AwaitSyncWaits("1");
   world_.Sql("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'");
   EXPECT_EQ(append.get().outcome, CommitOutcome::kUnknown);
   world_.pair().Thaw(PostgresPair::kStandby, "walreceiver");
   const auto repeated = Repeat(request);
   ASSERT_TRUE(repeated.committed()) << repeated.why;
   EXPECT_TRUE(repeated.value.again);
+}
+
+// It changes nothing, and a commit without WAL would wait for nobody (C3).
+TEST_F(LedgerFaultTest, ARepeatWaitsForTheStandbyToo) {
+  const auto request = AppendOne(opened_, 0, 1, 3, 10);
+  ASSERT_COMMITTED(writer_->Append(request));
+  world_.pair().Freeze(PostgresPair::kStandby, "walreceiver");
+  auto append = std::async(std::launch::async, [&] { return writer_->Append(request); });
+  AwaitSyncWaits("1");
+  world_.pair().Thaw(PostgresPair::kStandby, "walreceiver");
+  append.wait();
+  EXPECT_TRUE(Repeat(request).value.again);
 }
 
 TEST_F(LedgerFaultTest, WithoutAWitnessNothingIsSent) {
