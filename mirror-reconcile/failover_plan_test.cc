@@ -3,6 +3,7 @@
 #include <rapidcheck.h>
 
 #include <random>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -56,6 +57,24 @@ TEST(FailoverPlanTest, EveryStepSaysHowToUndoIt) {
     EXPECT_FALSE(TextOf(step).what.empty()) << ToString(step);
     EXPECT_FALSE(TextOf(step).why.empty()) << ToString(step);
     EXPECT_FALSE(TextOf(step).undo.empty()) << ToString(step);
+  }
+}
+
+// The answer to the first attempt is lost; the second finds the epoch begun.
+TEST(FailoverPlanTest, AnEpochWhoseAnswerWasLostIsOursIfItIsForThisSite) {
+  for (const char* site : {kSite, "cluster-q"}) {
+    LedgerState state(true);
+    MemoryLedger ledger(&state, kAllRules, "admin");
+    MemoryLedger other(&state, kAllRules, "admin");
+    bool first = true;
+    ledger.SetFate([&](const PendingCommit&) {
+      if (!std::exchange(first, false)) return CommitFate::kDurable;
+      EXPECT_TRUE(other.BeginEpoch({Epoch(1), true, site, "test"}).committed());
+      return CommitFate::kUnknownNotApplied;
+    });
+    const auto begun = BeginFailoverEpoch(ledger, Epoch(2), true, kSite, 2);
+    EXPECT_EQ(begun.ok(), site == std::string_view(kSite)) << begun.status();
+    EXPECT_EQ(state.epoch, Epoch(2)) << "begun once";
   }
 }
 

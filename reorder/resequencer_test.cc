@@ -379,6 +379,8 @@ TEST_F(StoryTest, ARowForAnotherRecordIsInconsistent) {
   Start();
   EXPECT_EQ(Offer("A1 A3"), "out:A1 error");
   EXPECT_TRUE(IsInconsistentOffsets(last_error_));
+  EXPECT_EQ(Offer("A2.2"), "error") << "another term is another record";
+  EXPECT_TRUE(IsInconsistentOffsets(last_error_));
 }
 
 TEST_F(StoryTest, ARowForAnAbsentOffsetIsInconsistent) {

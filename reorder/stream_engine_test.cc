@@ -154,6 +154,16 @@ class StreamEngineTest : public testing::Test {
     StreamProgress progress;
     return StreamEngine(options, gate_, sink, progress).Run([] { return false; });
   }
+  // Recovers, by bisection, what comes behind A2 of FailedOver.
+  StreamResult RecoverBehindA2(Sink& sink, std::vector<std::string> topics = {kTopic, kMirror}) {
+    EXPECT_TRUE(admin_.SetCursor("g", stream_, At(1, 2)).committed());
+    StreamEngineOptions options = Options(ReorderMode::kRecover);
+    options.reader.bisect_records_min = 1;
+    options.reader.topics = std::move(topics);
+    const StreamResult result = Run(options, sink);
+    EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+    return result;
+  }
   Cursor CursorNow() { return gate_.ReadCursors().value().at(0); }
   static Position At(int64_t epoch, int64_t offset) { return {Epoch(epoch), Offset(offset)}; }
 
@@ -312,12 +322,8 @@ TEST_F(StreamEngineTest, RecoverGoesOnWhereTheGateStood) {
 
 TEST_F(StreamEngineTest, BisectionFindsWhereToBegin) {
   FailedOver({"A1", "B1", "A2", "B2", "A3"});
-  ASSERT_TRUE(admin_.SetCursor("g", stream_, At(1, 2)).committed());
-  StreamEngineOptions options = Options(ReorderMode::kRecover);
-  options.reader.bisect_records_min = 1;
   ListSink sink(SinkKind::kBlind);
-  const StreamResult result = Run(options, sink);
-  EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+  const StreamResult result = RecoverBehindA2(sink);
   EXPECT_THAT(sink.seen, ElementsAre("B2=B2", "A3=A3"));
   EXPECT_LE(result.counts.duplicates_dropped, 1) << "it read from the start";
 }
@@ -326,12 +332,8 @@ TEST_F(StreamEngineTest, BisectionFindsWhereToBegin) {
 // That shows at the log's end …
 TEST_F(StreamEngineTest, WhereBisectionIsMisledItReadsFromTheStart) {
   FailedOver({"A1", "B1", "B2", "A1", "A2", "A3"});
-  ASSERT_TRUE(admin_.SetCursor("g", stream_, At(1, 2)).committed());
-  StreamEngineOptions options = Options(ReorderMode::kRecover);
-  options.reader.bisect_records_min = 1;
   ListSink sink(SinkKind::kBlind);
-  const StreamResult result = Run(options, sink);
-  EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+  RecoverBehindA2(sink);
   EXPECT_THAT(sink.seen, ElementsAre("B2=B2", "A3=A3"));
 }
 
@@ -344,13 +346,8 @@ TEST_F(StreamEngineTest, AHoleBehindABisectedStartIsNoHole) {
   Write(kMirror, {"A1", "B1", "B2", "A1", "A2", "B3", "A3"});
   ASSERT_TRUE(gate_.OpenGate("g", {{kTopic, 0}}, true).committed());
   ASSERT_TRUE(admin_.BeginEpoch({Epoch(1), true, "", "test"}).committed());
-  ASSERT_TRUE(admin_.SetCursor("g", stream_, At(1, 2)).committed());
-  StreamEngineOptions options = Options(ReorderMode::kRecover);
-  options.reader.bisect_records_min = 1;
-  options.reader.topics = {kMirror};  // Where no other log could have B2.
   ListSink sink(SinkKind::kBlind);
-  const StreamResult result = Run(options, sink);
-  EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+  RecoverBehindA2(sink, {kMirror});  // Where no other log could have B2.
   EXPECT_THAT(sink.seen, ElementsAre("B2=B2", "A3=A3", "B3=B3"));
 }
 
