@@ -42,10 +42,12 @@ class KafkaTest : public testing::Test {
     ASSERT_TRUE(cluster_->CreateTopic("orders", 2).ok());
   }
 
-  std::unique_ptr<KafkaProducer> Producer() {
+  std::unique_ptr<KafkaProducer> Producer(const std::string& batch_records_max = "10000") {
     KafkaProducerOptions options;
     options.kafka = {.brokers = cluster_->brokers(),
-                     .properties = {{"retry.backoff.ms", "5"}, {"reconnect.backoff.ms", "10"}}};
+                     .properties = {{"retry.backoff.ms", "5"},
+                                    {"reconnect.backoff.ms", "10"},
+                                    {"batch.num.messages", batch_records_max}}};
     options.linger_ms = 1;
     return KafkaProducer::Open(options).value();
   }
@@ -55,8 +57,9 @@ class KafkaTest : public testing::Test {
   }
 
   // Produces values `first`… as text, one a record, and polls until all have their report.
-  std::vector<DeliveryReport> Write(KafkaProducer& producer, int first, int count,
-                                    const std::function<void(int)>& between = {}) {
+  std::vector<DeliveryReport> Write(
+      KafkaProducer& producer, int first, int count,
+      const std::function<void(std::vector<DeliveryReport>&)>& between = {}) {
     const ProducerTopic topic = producer.Topic("orders").value();
     std::vector<DeliveryReport> reports;
     for (int i = first; i < first + count; ++i) {
@@ -64,7 +67,7 @@ class KafkaTest : public testing::Test {
       const auto produced =
           producer.Produce(topic, {.partition = 0, .value = value}, static_cast<uint64_t>(i));
       EXPECT_TRUE(produced.ok()) << produced.status();
-      if (between) between(i);
+      if (between) between(reports);
     }
     AwaitReports(producer, static_cast<size_t>(count), reports);
     return reports;
@@ -223,16 +226,17 @@ TEST_F(KafkaTest, OrderIsKeptUnderInjectedErrors) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937 random(seed);
-  const auto producer = Producer();
+  const auto producer = Producer("20");
   Write(*producer, 0, 1);         // Connected: errors meet requests, not the start.
   cluster_->SetRoundTrip(1, 10);  // Several requests are in flight at once.
   constexpr rd_kafka_resp_err_t kErrors[] = {
       RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
       RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT, RD_KAFKA_RESP_ERR__TRANSPORT,
       RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE};
-  const auto reports = Write(*producer, 1, 2000, [&](int i) {
+  const auto reports = Write(*producer, 1, 2000, [&](std::vector<DeliveryReport>& came) {
     if (random() % 100 == 0) cluster_->FailProduce({kErrors[random() % std::size(kErrors)]});
-    if (i % 20 == 0) std::this_thread::sleep_for(milliseconds(2));  // Many batches.
+    // Five batches wait at most: errors meet requests all along.
+    while (producer->outstanding() > 100) producer->Poll(milliseconds(50), came);
   });
   for (size_t i = 0; i < reports.size(); ++i) {
     ASSERT_EQ(reports[i].opaque, i + 1);

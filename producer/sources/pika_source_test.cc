@@ -192,7 +192,7 @@ TEST_F(PikaSourceTest, ASlowReaderIsNotForgottenAndTakesNoMoreThanTheWindow) {
   StartMaster({.window_items = 100, .forget_after = milliseconds(5'500)});
   Append(1, 1000);
   ASSERT_TRUE(Start().ok());
-  std::this_thread::sleep_for(milliseconds(7'000));  // Kafka is away.
+  std::this_thread::sleep_for(milliseconds(7'000));  // Time itself: longer than forget_after.
   EXPECT_EQ(master_->Acknowledged("db0"), BinlogPosition());
   std::vector<SourceEvent> events;
   ASSERT_TRUE(PollUntil(1000, events).ok());

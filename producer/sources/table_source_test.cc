@@ -229,6 +229,7 @@ TEST_F(TableTest, NothingIsSkippedWhateverTheOrderOfCommits) {
         session.Do("begin");
         for (unsigned i = 0; i < 1 + random() % 3; ++i) {
           session.Do("insert into outbox (value) values ('x')");
+          // Time itself: transactions overlap, and end in another order than they began.
           std::this_thread::sleep_for(milliseconds(random() % 4));
         }
         session.Do(random() % 5 == 0 ? "rollback" : "commit");
@@ -236,8 +237,15 @@ TEST_F(TableTest, NothingIsSkippedWhateverTheOrderOfCommits) {
     });
   }
   std::vector<std::string> values;
-  std::thread reader([&] { values = Take(*source, milliseconds(1500)); });
+  std::atomic<size_t> wanted{SIZE_MAX};
+  std::thread reader([&] {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (values.size() < wanted && std::chrono::steady_clock::now() < deadline) {
+      for (std::string& value : Take(*source, milliseconds(1))) values.push_back(std::move(value));
+    }
+  });
   for (std::thread& writer : writers) writer.join();
+  wanted = std::stoul(Sql("select count(*) from outbox"));
   reader.join();
   std::string expected = Sql("select string_agg(id || '=' || value, ',' order by id) from outbox");
   std::string got;
