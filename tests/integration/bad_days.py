@@ -81,6 +81,10 @@ class Scenario:
         expected = [f"{self.name}-{number}" for number in range(1, self.written + 1)]
         check("everything left once, in order", self.effects() == expected)
 
+    def says(self, event):
+        """The following producer has logged the event."""
+        return event in self.stack.processes.log_tail(f"{self.name}-producer")
+
     def _asked(self, what, table):
         query = f"select coalesce({what}, 0) from lockstep.{table} join lockstep.stream using (stream) where topic = '{self.topic}'"
         return int(self.stack.sql(self.primary, query))
@@ -120,12 +124,16 @@ def stays(what, value, seconds=2.0):
 
 def broker_dies_and_returns(s):
     """A killed broker is waited for by producer and gate alike."""
+    _dies_and_returns(s, "kafka_p")
+
+
+def _dies_and_returns(s, part):
     s.follow_both()
-    s.write(2000)
+    s.write(3000)
     s.await_effects(1)
-    s.stack.kill("kafka_p")
-    s.write(2000)
-    s.stack.restart("kafka_p")
+    s.stack.kill(part)
+    s.write(3000)
+    s.stack.restart(part)
     s.write(1000)
     s.check_everything_once()
     s.stop_both()
@@ -181,9 +189,13 @@ def retention_removed_what_was_not_sent(s):
 
 
 def retention_removed_what_was_sent(s):
-    """Retention below the cursor harms nobody: producer and gate go on."""
+    """Retention below the cursor harms nobody: a producer none of whose records is left, and the gate, go on."""
     s.write(600)
     s.produce()
+    mine, s.source = s.source, s.source.with_suffix(".other")
+    s.write(10)
+    s.produce(name="b")
+    s.source = mine
     s.let_out()
     kafka_admin.delete_records(s.broker, s.topic, 600)
     s.write(100)
@@ -266,10 +278,12 @@ def _stalls_without(s, database):
     s.stack.pause(database)
     try:
         s.write(1000)
-        stays("effects", lambda: len(s.effects()))
+        s.programs.wait("the producer to say so", lambda: s.says("ledger_stalled"))
+        check("nothing left meanwhile", len(s.effects()) == 1000)
     finally:
         s.stack.resume(database)
     s.check_everything_once()
+    s.programs.wait("the producer to go on", lambda: s.says("ledger_resumed"))
     s.stop_both()
 
 
@@ -306,15 +320,7 @@ def sessions_are_ended_under_load(s):
 
 def ledger_crashes_under_load(s):
     """The ledger's database crashes under load and recovers in place."""
-    s.follow_both()
-    s.write(3000)
-    s.await_effects(1)
-    s.stack.kill("pg_p")
-    s.write(3000)
-    s.stack.restart("pg_p")
-    s.write(1000)
-    s.check_everything_once()
-    s.stop_both()
+    _dies_and_returns(s, "pg_p")
 
 
 def ledger_fails_over_under_a_running_producer(s):
