@@ -204,58 +204,50 @@ int CompareVersionAndIndex(std::string_view a, std::string_view b) {
   return i == j ? 0 : i < j ? -1 : 1;
 }
 
-class ByTypeComparator final : public rocksdb::Comparator {
- public:
-  const char* Name() const override { return "blackwidow.ListsDataKeyComparator"; }
-  int Compare(const rocksdb::Slice& a, const rocksdb::Slice& b) const override {
-    std::string_view x(a.data(), a.size());
-    std::string_view y(b.data(), b.size());
-    const std::string_view key_x = TakeKey(x);
-    const std::string_view key_y = TakeKey(y);
-    if (const int order = key_x.compare(key_y); order != 0) return order;
-    return CompareVersionAndIndex<int32_t>(x, y);
-  }
-  void FindShortestSeparator(std::string*, const rocksdb::Slice&) const override {}
-  void FindShortSuccessor(std::string*) const override {}
+// A user key with its length before it.
+std::string_view TakeByTypeKey(std::string_view& bytes) {
+  if (bytes.size() < 4) return std::exchange(bytes, {});
+  const size_t length = std::min<size_t>(Get<uint32_t>(bytes, 0), bytes.size() - 4);
+  const std::string_view key = bytes.substr(4, length);
+  bytes.remove_prefix(4 + length);
+  return key;
+}
 
- private:
-  static std::string_view TakeKey(std::string_view& bytes) {
-    if (bytes.size() < 4) return std::exchange(bytes, {});
-    const size_t length = std::min<size_t>(Get<uint32_t>(bytes, 0), bytes.size() - 4);
-    const std::string_view key = bytes.substr(4, length);
-    bytes.remove_prefix(4 + length);
-    return key;
-  }
-};
-
-class MixedComparator final : public rocksdb::Comparator {
- public:
-  const char* Name() const override { return "floyd.ListsDataKeyComparator"; }
-  int Compare(const rocksdb::Slice& a, const rocksdb::Slice& b) const override {
-    std::string_view x(a.data(), a.size());
-    std::string_view y(b.data(), b.size());
-    const std::string_view key_x = TakeKey(x);
-    const std::string_view key_y = TakeKey(y);
-    if (const int order = key_x.compare(key_y); order != 0) return order;
-    return CompareVersionAndIndex<uint64_t>(x, y);
-  }
-  void FindShortestSeparator(std::string*, const rocksdb::Slice&) const override {}
-  void FindShortSuccessor(std::string*) const override {}
-
- private:
-  // Up to and with the end mark: the first two zeros in a row behind the front reserve.
-  static std::string_view TakeKey(std::string_view& bytes) {
-    size_t end = std::min(kReserveFront, bytes.size());
-    for (size_t i = kReserveFront; i + 1 < bytes.size(); ++i) {
-      if (bytes[i] == '\0' && bytes[i + 1] == '\0') {
-        end = i + 2;
-        break;
-      }
+// Up to and with the end mark: the first two zeros in a row behind the front reserve.
+std::string_view TakeMixedKey(std::string_view& bytes) {
+  size_t end = std::min(kReserveFront, bytes.size());
+  for (size_t i = kReserveFront; i + 1 < bytes.size(); ++i) {
+    if (bytes[i] == '\0' && bytes[i + 1] == '\0') {
+      end = i + 2;
+      break;
     }
-    const std::string_view key = bytes.substr(0, end);
-    bytes.remove_prefix(end);
-    return key;
   }
+  const std::string_view key = bytes.substr(0, end);
+  bytes.remove_prefix(end);
+  return key;
+}
+
+template <class Version>
+class NodeComparator final : public rocksdb::Comparator {
+ public:
+  // Cuts the user key off the front.
+  using TakeKey = std::string_view (*)(std::string_view& bytes);
+
+  NodeComparator(const char* name, TakeKey take_key) : name_(name), take_key_(take_key) {}
+
+  const char* Name() const override { return name_; }
+  int Compare(const rocksdb::Slice& a, const rocksdb::Slice& b) const override {
+    std::string_view x(a.data(), a.size());
+    std::string_view y(b.data(), b.size());
+    if (const int order = take_key_(x).compare(take_key_(y)); order != 0) return order;
+    return CompareVersionAndIndex<Version>(x, y);
+  }
+  void FindShortestSeparator(std::string*, const rocksdb::Slice&) const override {}
+  void FindShortSuccessor(std::string*) const override {}
+
+ private:
+  const char* const name_;
+  const TakeKey take_key_;
 };
 
 }  // namespace
@@ -311,8 +303,10 @@ std::string ListNodeKey(DumpFamily family, const DumpKey& owner, uint64_t index)
 }
 
 const rocksdb::Comparator* ListNodeComparator(DumpFamily family) {
-  static const auto& by_type = *new ByTypeComparator;
-  static const auto& mixed = *new MixedComparator;
+  static const auto& by_type =
+      *new NodeComparator<int32_t>("blackwidow.ListsDataKeyComparator", TakeByTypeKey);
+  static const auto& mixed =
+      *new NodeComparator<uint64_t>("floyd.ListsDataKeyComparator", TakeMixedKey);
   return family == DumpFamily::kByType ? static_cast<const rocksdb::Comparator*>(&by_type) : &mixed;
 }
 
