@@ -31,10 +31,11 @@ Program MakeProgram() {
 
 void AddPayloadFlags(Program& program, CLI::App& command, ReconcileOptions& options) {
   command
-      .add_option("--payload", options.payloads,
-                  "[PRODUCER=]SPEC, repeatable: where missing records can be had: ledger, "
-                  "table:…, jsonl:FILE, log:TOPIC@BROKERS. Default: the ledger row, then the "
-                  "source that the producer registered")
+      .add_option(
+          "--payload", options.payloads,
+          "[PRODUCER=]SPEC, repeatable: where missing records can be had: ledger, "
+          "table:…, jsonl:FILE, wal:DIR, log:TOPIC@BROKERS. Default: the ledger row, then the "
+          "source that the producer registered")
       ->group("Re-injection");
   command
       .add_option("--source-db", options.source_db,

@@ -7,6 +7,7 @@
 #include "common/base/status_macros.h"
 #include "mirror-reconcile/kafka_log_reader.h"
 #include "mirror-reconcile/payload_sources.h"
+#include "producer/wal/wal_payload_source.h"
 
 namespace lockstep {
 
@@ -47,8 +48,10 @@ PayloadRouter::Candidate PayloadRouter::Open(const PayloadSpec& spec) {
           return std::unique_ptr<LogReader>(std::move(reader));
         });
   } else {
-    auto opened =
-        OpenPayloadSource(std::get<SourceSpec>(spec.kind), {.source_db = options_.source_db});
+    const auto* wal = std::get_if<WalPayloadSpec>(&spec.kind);
+    auto opened = wal != nullptr ? OpenWalPayloadSource(wal->directory)
+                                 : OpenPayloadSource(std::get<SourceSpec>(spec.kind),
+                                                     {.source_db = options_.source_db});
     candidate.why = opened.status();
     if (opened.ok()) candidate.source = std::move(opened).value();
   }

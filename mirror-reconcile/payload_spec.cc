@@ -60,12 +60,12 @@ absl::StatusOr<PayloadSpec> ParsePayloadSpec(std::string_view text) {
   } else if (absl::StartsWith(std::string(rest), "log:")) {
     LOCKSTEP_ASSIGN_OR_RETURN(spec.kind, ParseLog(text, rest.substr(4)));
   } else if (absl::StartsWith(std::string(rest), "wal:")) {
-    return absl::UnimplementedError("--payload '" + std::string(text) +
-                                    "': a producer's WAL is not read by this version");
+    if (rest == "wal:") return Invalid(text, "write wal:DIR, the producer's --wal directory");
+    spec.kind = WalPayloadSpec{std::string(rest.substr(4))};
   } else if (rest.find(':') == std::string_view::npos) {
     return Invalid(text,
                    "expected [PRODUCER=]SPEC with SPEC one of ledger, table:…, jsonl:FILE, "
-                   "log:TOPIC@BROKERS");
+                   "wal:DIR, log:TOPIC@BROKERS");
   } else {
     LOCKSTEP_ASSIGN_OR_RETURN(SourceSpec source, ParseSourceSpec(rest));
     if (std::holds_alternative<PikaSpec>(source.kind)) {

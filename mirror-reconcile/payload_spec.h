@@ -1,6 +1,6 @@
 // PAYLOAD texts: where a producer's records can be had again.
 //
-//   [PRODUCER=]SPEC    SPEC: ledger · table:… · jsonl:FILE · log:TOPIC@BROKERS
+//   [PRODUCER=]SPEC    SPEC: ledger · table:… · jsonl:FILE · wal:DIR · log:TOPIC@BROKERS
 //
 // `PRODUCER=` is there iff the first '=' comes before the first ':' (or there is no ':'); `%`, `=`
 // and `:` in the name are percent-encoded.
@@ -28,14 +28,20 @@ struct LogPayloadSpec {
   bool operator==(const LogPayloadSpec&) const = default;
 };
 
+// The WAL of the producer.
+struct WalPayloadSpec {
+  std::string directory;
+  bool operator==(const WalPayloadSpec&) const = default;
+};
+
 struct PayloadSpec {
   std::string producer;  // Empty: for every producer.
   std::string text;      // SPEC as typed.
-  std::variant<LedgerPayloadSpec, LogPayloadSpec, SourceSpec> kind;
+  std::variant<LedgerPayloadSpec, LogPayloadSpec, WalPayloadSpec, SourceSpec> kind;
 };
 
-// INVALID_ARGUMENT says what is wrong and shows a right one; UNIMPLEMENTED for `wal:` and `pika:`,
-// which this version does not read.
+// INVALID_ARGUMENT says what is wrong and shows a right one; UNIMPLEMENTED for `pika:`, which this
+// version does not read.
 absl::StatusOr<PayloadSpec> ParsePayloadSpec(std::string_view text);
 
 }  // namespace lockstep

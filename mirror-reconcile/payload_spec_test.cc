@@ -13,6 +13,7 @@ std::string Read(std::string_view text) {
   if (const auto* log = std::get_if<LogPayloadSpec>(&spec->kind)) {
     kind = "log " + log->topic + " at " + log->brokers;
   }
+  if (const auto* wal = std::get_if<WalPayloadSpec>(&spec->kind)) kind = "wal " + wal->directory;
   return "[" + spec->producer + "] " + kind;
 }
 
@@ -38,7 +39,9 @@ TEST(PayloadSpecTest, ProducerIsThereIffEqualsComesBeforeColon) {
       {"a%zz=ledger", "refused"},
       {"ledgers", "refused"},
       {"", "refused"},
-      {"wal:/var/lib/a", "later"},
+      {"wal:/var/lib/a", "[] wal /var/lib/a"},
+      {"A=wal:a=b", "[A] wal a=b"},
+      {"wal:", "refused"},
       {"pika://h:1", "later"},
   };
   for (const Row& row : rows) EXPECT_EQ(Read(row.text), row.read) << row.text;

@@ -16,6 +16,7 @@
 #include "common/base/status_macros.h"
 #include "common/config/program.h"
 #include "common/config/stop_request.h"
+#include "common/config/units.h"
 #include "common/log/log.h"
 #include "common/model/record_header.h"
 #include "db-ledger/postgres_ledger.h"
@@ -23,6 +24,7 @@
 #include "producer/monitor.h"
 #include "producer/producer.h"
 #include "producer/sources/source.h"
+#include "producer/wal/wal_source.h"
 
 namespace lockstep {
 namespace {
@@ -37,6 +39,9 @@ struct Flags {
   std::string checkpoint_topic;
   std::chrono::milliseconds checkpoint_interval = CheckpointOptions().interval;
   int32_t pika_slave_port = 0;
+  std::string wal;
+  Size wal_max{.amount = static_cast<int64_t>(WalLimits().max_bytes)};
+  Size wal_keep{.amount = static_cast<int64_t>(WalLimits().keep_bytes)};
   int32_t partition = -1;
   bool until_end = false;
   std::string bad_lines = "stop";
@@ -90,6 +95,19 @@ void AddFlags(Program& program, Flags& flags) {
       ->check(CLI::Range(1, 62'535))
       ->default_str("")
       ->group("Producer");
+  app.add_option("--wal", flags.wal,
+                 "pika: a directory that keeps events from their receipt on, so that the master is "
+                 "read on while Kafka or the ledger is away")
+      ->type_name("DIR")
+      ->group("WAL");
+  program
+      .AddSize(app, "--wal-max", flags.wal_max,
+               "So much that the ledger has not got; then the master waits")
+      ->group("WAL");
+  program
+      .AddSize(app, "--wal-keep", flags.wal_keep,
+               "So much that the ledger has, for re-injection (--payload wal:DIR)")
+      ->group("WAL");
   app.add_flag("--until-end", flags.until_end,
                "Stop at what is there at the start, instead of following the source")
       ->group("Producer");
@@ -146,8 +164,10 @@ std::vector<std::string> Validate(const CommonOptions& common, const Flags& flag
     const auto spec = ParseSourceSpec(flags.source);
     if (!spec.ok()) {
       complaints.emplace_back(std::string(spec.status().message()));
-    } else if (flags.exports_checkpoint() && !std::holds_alternative<PikaSpec>(spec->kind)) {
-      complaints.emplace_back("--checkpoint-file and --checkpoint-topic are for pika:// sources");
+    } else if (!std::holds_alternative<PikaSpec>(spec->kind) &&
+               (flags.exports_checkpoint() || !flags.wal.empty())) {
+      complaints.emplace_back(
+          "--checkpoint-file, --checkpoint-topic and --wal are for pika:// sources");
     }
   }
   if (common.streams.size() > 1) {
@@ -156,6 +176,12 @@ std::vector<std::string> Validate(const CommonOptions& common, const Flags& flag
   if (common.streams.size() == 1 && flags.partition >= 0 &&
       common.streams[0].partition != flags.partition) {
     complaints.emplace_back("--stream and --partition name different partitions");
+  }
+  for (const Size& size : {flags.wal_max, flags.wal_keep}) {
+    if (size.unit != Size::Unit::kBytes) {
+      complaints.emplace_back("--wal-max and --wal-keep are bytes, e.g. 4GiB");
+      break;
+    }
   }
   return complaints;
 }
@@ -231,6 +257,13 @@ absl::StatusOr<std::unique_ptr<Producer>> Open(const CommonOptions& common, cons
   WarnOfPayloads(spec, flags);
   source_options.source_db = flags.source_db.empty() ? common.ledger : flags.source_db;
   LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<Source> source, OpenSource(spec, source_options));
+  if (!flags.wal.empty()) {
+    LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<Wal> wal,
+                              Wal::Open(flags.wal, {flags.name, flags.source}));
+    source = ReadThroughWal(std::move(source), std::move(wal),
+                            {.max_bytes = static_cast<uint64_t>(flags.wal_max.amount),
+                             .keep_bytes = static_cast<uint64_t>(flags.wal_keep.amount)});
+  }
   source = WithCheckpoints(std::move(source), spec, common, flags);
   PostgresLedgerOptions ledger_options;
   ledger_options.ledger = common.ledger;

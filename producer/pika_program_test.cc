@@ -7,6 +7,8 @@
 #include "producer/pika/dump_reader.h"
 #include "producer/pika/pika_checkpoint.h"
 #include "producer/program_world_test.h"
+#include "producer/wal/wal.h"
+#include "producer/wal/wal_payload_source.h"
 #include "tests/support/pika_fixtures.h"
 #include "tests/support/pika_master.h"
 
@@ -162,6 +164,63 @@ TEST_F(PikaProgramTest, FileAndTopicSayWhatTheLedgerSays) {
   std::filesystem::remove(file);
   process = Start(Source(), to_end);
   EXPECT_EQ(process->Wait(), 0) << process->Err();
+}
+
+TEST_F(PikaProgramTest, WhatWasReceivedWhileKafkaWasAwayOutlivesKillAndPurge) {
+  const std::string wal = directory_ + "/wal";
+  const auto in_wal = [&] {
+    const auto reader = Wal::OpenForReading(wal);
+    return reader.ok() ? (*reader)->last_at() : std::string(reader.status().message());
+  };
+  const auto await_in_wal = [&] {
+    const auto deadline = std::chrono::steady_clock::now() + milliseconds(30'000);
+    while (in_wal() != ToString(master_->End("db0"))) {
+      if (std::chrono::steady_clock::now() > deadline) return false;
+      std::this_thread::sleep_for(milliseconds(50));
+    }
+    return true;
+  };
+  Append(1, 500);
+  auto process = Start(Source(), {"--wal", wal, "--until-end"});
+  EXPECT_EQ(process->Wait(), 0) << process->Err();
+  process = Start(Source(), {"--wal", wal});
+  ASSERT_TRUE(process->AwaitLog("pika_streaming")) << process->Err();
+  cluster_->SetBrokerDown(1);
+  for (int i = 500; i < 6'000; i += 500) {
+    Append(i + 1, i + 500);
+    ASSERT_TRUE(await_in_wal()) << in_wal() << process->Err();
+  }
+  process->Kill();
+  ASSERT_GT(master_->End("db0").filenum, 1U);
+  master_->Purge("db0", master_->End("db0").filenum);
+  cluster_->SetBrokerUp(1);
+  Append(6'001, 6'010);
+  process = Start(Source(), {"--wal", wal, "--until-end"});
+  EXPECT_EQ(process->Wait(), 0) << process->Err();
+  EXPECT_THAT(process->Err(), HasSubstr("wal_replay from="));
+  ExpectEachKeyOnce(6'010);
+
+  // Every run can be had again from the WAL, byte for byte.
+  const auto payloads = OpenWalPayloadSource(wal).value();
+  const auto ledger = world_.Connect("reader");
+  int64_t records = 0;
+  const std::vector<StreamInfo> streams = ledger->FindStreams("orders").value();
+  for (const StreamInfo& stream : streams) {
+    ReadStreamRequest request;
+    request.stream = stream.id;
+    request.runs_per_producer_max = 1'000'000;
+    const StreamPage page = ledger->ReadStream(request).value();
+    for (const struct Run& run : page.runs) {
+      const auto events = payloads->Read({stream, "A", run});
+      ASSERT_TRUE(events.ok()) << events.status();
+      RunDigest digest;
+      for (size_t i = 0; i < events->size(); ++i, ++records) {
+        digest.Add("A", run.term, run.first_seq + static_cast<int64_t>(i), (*events)[i].payload);
+      }
+      ASSERT_EQ(digest.Value(), run.digest);
+    }
+  }
+  EXPECT_EQ(records, 6'010);
 }
 
 TEST_F(PikaProgramTest, APurgedPositionIsRefusedWithTheRemedy) {
