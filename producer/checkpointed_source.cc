@@ -37,12 +37,17 @@ class CheckpointedSource final : public Source {
   }
 
   absl::Status Start(const ResumePoint& point) override {
-    if (!compared_) {
-      LOCKSTEP_RETURN_IF_ERROR(CompareFile(point));
-      LOCKSTEP_RETURN_IF_ERROR(CompareTopic(point));
-      compared_ = true;
+    if (!read_) {
+      LOCKSTEP_ASSIGN_OR_RETURN(file_, ReadFile());
+      LOCKSTEP_ASSIGN_OR_RETURN(topic_, ReadTopic());
+      if (!options_.decide) {
+        LOCKSTEP_RETURN_IF_ERROR(Compare(point, "file", file_));
+        LOCKSTEP_RETURN_IF_ERROR(Compare(point, "topic", topic_));
+        if (point.checkpoint) export_.OnDurable(*point.checkpoint);
+      }
+      read_ = true;
     }
-    return source_->Start(point);
+    return source_->Start(options_.decide ? Decide() : point);
   }
 
   absl::Status Poll(size_t max, milliseconds timeout, std::vector<SourceEvent>& events) override {
@@ -66,36 +71,42 @@ class CheckpointedSource final : public Source {
  private:
   // ---------------------------------------------------------------- the start
 
-  absl::Status CompareFile(const ResumePoint& point) {
-    if (options_.file.empty()) return absl::OkStatus();
+  using Exported = std::optional<PikaCheckpoint>;
+
+  absl::StatusOr<Exported> ReadFile() {
+    if (options_.file.empty()) return std::nullopt;
     const std::string what = "checkpoint file " + options_.file;
     LOCKSTEP_RETURN_IF_ERROR(Annotate(fs_.SyncDirectory(options_.file), what));
     const absl::StatusOr<std::string> json = fs_.Read(options_.file);
-    if (absl::IsNotFound(json.status())) return absl::OkStatus();
+    if (absl::IsNotFound(json.status())) return std::nullopt;
     LOCKSTEP_RETURN_IF_ERROR(Annotate(json.status(), what));
-    return Compare(point, "file", what, *json,
-                   "remove the file, or name another --checkpoint-file");
+    return Parse(*json, what, "remove the file, or name another --checkpoint-file");
   }
 
-  absl::Status CompareTopic(const ResumePoint& point) {
-    if (options_.topic == nullptr) return absl::OkStatus();
+  absl::StatusOr<Exported> ReadTopic() {
+    if (options_.topic == nullptr) return std::nullopt;
     const std::string key = CheckpointKey(options_.owner);
     LOCKSTEP_ASSIGN_OR_RETURN(const std::optional<std::string> json, options_.topic->ReadLast(key));
-    if (!json) return absl::OkStatus();
-    return Compare(
-        point, "topic", absl::StrCat("checkpoint topic ", options_.topic->name(), ", key ", key),
-        *json,
-        "write a record with this key and no value to it, or name another --checkpoint-topic");
+    if (!json) return std::nullopt;
+    return Parse(*json, absl::StrCat("checkpoint topic ", options_.topic->name(), ", key ", key),
+                 "write a record with this key and no value to it, or name another "
+                 "--checkpoint-topic");
   }
 
-  absl::Status Compare(const ResumePoint& point, const char* place, const std::string& what,
-                       const std::string& json, const char* way_out) {
+  absl::StatusOr<Exported> Parse(const std::string& json, const std::string& what,
+                                 const char* way_out) {
     const absl::StatusOr<PikaCheckpoint> exported = pika::ParseCheckpointJson(json, options_.owner);
-    if (!exported.ok()) {
-      return absl::FailedPreconditionError(
-          absl::StrCat(what, ": ", std::string(exported.status().message()),
-                       "; it is an export, the ledger decides where to resume: ", way_out));
-    }
+    if (exported.ok()) return *exported;
+    const char* decides =
+        options_.decide ? "without it the source resumes by the file, else by the topic, else "
+                          "from its beginning: "
+                        : "it is an export, the ledger decides where to resume: ";
+    return absl::FailedPreconditionError(
+        absl::StrCat(what, ": ", std::string(exported.status().message()), "; ", decides, way_out));
+  }
+
+  absl::Status Compare(const ResumePoint& point, const char* place, const Exported& exported) {
+    if (!exported) return absl::OkStatus();
     LOCKSTEP_ASSIGN_OR_RETURN(const pika::PikaPosition ledger, pika::ResumePosition(point));
     LOCKSTEP_ASSIGN_OR_RETURN(const pika::ExportStands stands,
                               pika::CompareWithLedger(*exported, point));
@@ -112,6 +123,23 @@ class CheckpointedSource final : public Source {
             "right ledger, was it restored from a backup?"}});
     }
     return absl::OkStatus();
+  }
+
+  // Where a source without a ledger resumes.
+  ResumePoint Decide() const {
+    if (file_ && topic_ && file_->position != topic_->position) {
+      Log(LogLevel::kInfo, "checkpoints_differ",
+          {{"file", file_->position}, {"topic", topic_->position}, {"hint", "the file decides"}});
+    }
+    const Exported& decides = file_ ? file_ : topic_;
+    Log(LogLevel::kWarn, "no_ledger",
+        {{"resumes_by", file_    ? "file"
+                        : topic_ ? "topic"
+                                 : "none"},
+         {"position", decides ? ToString(decides->position) : ""},
+         {"hint", "events since then come again: at least once, by event_id"}});
+    if (!decides) return {};
+    return {ToString(*decides), "", ""};
   }
 
   // ---------------------------------------------------------------- the exports
@@ -163,7 +191,9 @@ class CheckpointedSource final : public Source {
   FileSystem& fs_;
   Clock& clock_;
   CheckpointExport export_;
-  bool compared_ = false;
+  bool read_ = false;
+  std::optional<PikaCheckpoint> file_;  // As it was at the start.
+  std::optional<PikaCheckpoint> topic_;
   std::optional<int64_t> file_failed_ms_;
   std::optional<int64_t> topic_failed_ms_;
 };

@@ -1,10 +1,10 @@
 // A Pika source whose checkpoint is exported: to a file, to a compacted topic, or to both.
 //
-// The ledger decides where the source resumes. File and topic say the same for people, monitoring
-// and other programs, a little later (CheckpointExport has the rules). At the start they are read
-// and compared with the ledger: behind it is normal; ahead of it is logged as an error, with both
-// positions. What is damaged or another producer's is refused (FAILED_PRECONDITION) before anything
-// is written over it.
+// The ledger decides where the source resumes (or, without a ledger, they do: `decide`). File and
+// topic say the same for people, monitoring and other programs, a little later (CheckpointExport
+// has the rules). At the start they are read and compared with the ledger: behind it is normal;
+// ahead of it is logged as an error, with both positions. What is damaged or another producer's is
+// refused (FAILED_PRECONDITION) before anything is written over it.
 //
 // A place that cannot be written (disk full, Kafka away) is logged, and tried again every interval;
 // the producer goes on.
@@ -27,6 +27,8 @@ struct CheckpointOptions {
   pika::CheckpointOwner owner = {};
   std::string file = {};                             // Empty: none. In an existing directory.
   std::unique_ptr<CheckpointTopic> topic = nullptr;  // Null: none.
+  // There is no ledger: the source resumes by the file, else by the topic, else from its beginning.
+  bool decide = false;
   std::chrono::milliseconds interval{1'000};
   std::chrono::milliseconds end_wait{5'000};  // For the topic's last write, at the end.
 };

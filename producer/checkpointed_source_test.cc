@@ -144,10 +144,11 @@ const pika::CheckpointOwner kOwner{"10.0.0.1:9221", "", "A"};
 
 class CheckpointedSourceTest : public testing::Test {
  protected:
-  std::unique_ptr<Source> Open(bool with_topic = false, const std::string& file = "cp") {
+  std::unique_ptr<Source> Open(bool with_topic = false, bool decide = false) {
     CheckpointOptions options;
     options.owner = kOwner;
-    options.file = file;
+    options.file = "cp";
+    options.decide = decide;
     if (with_topic) options.topic = std::make_unique<FakeTopic>(&topic_);
     return ExportCheckpoints(std::make_unique<InnerSource>(&inner_), std::move(options), fs_,
                              clock_);
@@ -235,6 +236,25 @@ TEST_F(CheckpointedSourceTest, TheLedgerDecidesWhateverTheExportsSay) {
       }
     }
   }
+}
+
+TEST_F(CheckpointedSourceTest, WithoutALedgerTheFileDecidesElseTheTopic) {
+  const auto resumed_behind = [&] {
+    EXPECT_TRUE(Open(true, true)->Start({}).ok());
+    EXPECT_EQ(inner_.started.back().floor, "");
+    return inner_.started.back().checkpoint.value_or("the beginning");
+  };
+  EXPECT_EQ(resumed_behind(), "the beginning");
+  topic_.values["10.0.0.1:9221"] = Json(50);
+  EXPECT_EQ(resumed_behind(), Checkpoint(50));
+  ASSERT_TRUE(ReplaceFile(fs_, "cp", Json(40)).ok());
+  EXPECT_EQ(resumed_behind(), Checkpoint(40));
+  ASSERT_TRUE(ReplaceFile(fs_, "cp", Json(40).substr(0, 50)).ok());
+  const absl::Status status = Open(true, true)->Start({});
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("resumes by the file, else by the topic, else from its beginning: remove "
+                        "the file"));
 }
 
 TEST_F(CheckpointedSourceTest, ADamagedOrForeignOneIsRefusedAndStays) {

@@ -253,7 +253,7 @@ void Producer::Engine::ProducePending() {
   AppendRecordHeader({identity.term, identity.seq, event.at, options_.name}, header_);
   headers_.clear();
   for (const auto& [name, content] : event.payload.headers) headers_.push_back({name, content});
-  headers_.push_back({kRecordHeaderKey, header_});
+  if (options_.identity) headers_.push_back({kRecordHeaderKey, header_});
   KafkaRecordView record;
   record.partition = partitions_[identity.stream];
   record.key = event.payload.key;

@@ -22,6 +22,7 @@
 #include "db-ledger/postgres_ledger.h"
 #include "producer/checkpointed_source.h"
 #include "producer/monitor.h"
+#include "producer/no_ledger.h"
 #include "producer/producer.h"
 #include "producer/sources/source.h"
 #include "producer/wal/wal_source.h"
@@ -47,6 +48,7 @@ struct Flags {
   std::string bad_lines = "stop";
   std::string foreign = "fail";
   bool no_adopt = false;
+  bool no_ledger = false;
   bool payload_in_ledger = false;
   std::chrono::milliseconds ledger_linger = ProducerOptions().ledger_linger;
   std::chrono::milliseconds outage = ProducerOptions().outage_wanted;
@@ -128,6 +130,11 @@ void AddFlags(Program& program, Flags& flags) {
   app.add_flag("--payload-in-ledger", flags.payload_in_ledger,
                "Keep compressed payloads in the ledger rows (sources that do not survive the site)")
       ->group("Ledger");
+  app.add_flag(
+         "--no-ledger", flags.no_ledger,
+         "pika: without a ledger; checkpoint file, else topic, decide where to resume. At least "
+         "once, and no order survives the site")
+      ->group("Ledger");
   app.add_flag("--no-adopt", flags.no_adopt,
                "Send again what an earlier process left in Kafka, instead of ledgering it as it is")
       ->group("Ledger");
@@ -155,7 +162,7 @@ std::vector<std::string> Validate(const CommonOptions& common, const Flags& flag
   need(!flags.name.empty(), "--name");
   need(!flags.source.empty(), "--source");
   need(!common.brokers.empty(), "--brokers");
-  need(!common.ledger.empty(), "--ledger");
+  need(!common.ledger.empty() || flags.no_ledger, "--ledger");
   need(!common.Topic().empty(), "--topic or --stream");
   if (!flags.name.empty() && !ValidProducerName(flags.name)) {
     complaints.emplace_back("--name must have 1 to 255 bytes");
@@ -177,6 +184,17 @@ std::vector<std::string> Validate(const CommonOptions& common, const Flags& flag
       common.streams[0].partition != flags.partition) {
     complaints.emplace_back("--stream and --partition name different partitions");
   }
+  if (flags.no_ledger) {
+    if (!common.ledger.empty() || !common.standby_ledger.empty() || flags.payload_in_ledger ||
+        flags.no_adopt) {
+      complaints.emplace_back(
+          "--no-ledger goes without --ledger, --standby-ledger, --payload-in-ledger and "
+          "--no-adopt");
+    }
+    if (!flags.exports_checkpoint()) {
+      complaints.emplace_back("--no-ledger needs --checkpoint-file or --checkpoint-topic");
+    }
+  }
   for (const Size& size : {flags.wal_max, flags.wal_keep}) {
     if (size.unit != Size::Unit::kBytes) {
       complaints.emplace_back("--wal-max and --wal-keep are bytes, e.g. 4GiB");
@@ -194,9 +212,10 @@ ProducerOptions MakeOptions(const CommonOptions& common, const Flags& flags) {
   if (flags.partition >= 0) options.partition = flags.partition;
   if (!common.streams.empty()) options.partition = common.streams[0].partition;
   options.kafka = common.Kafka();
-  options.adopt = !flags.no_adopt;
+  options.adopt = !flags.no_adopt && !flags.no_ledger;
+  options.identity = !flags.no_ledger;
   options.payload_in_ledger = flags.payload_in_ledger;
-  options.foreign_passes = flags.foreign == "pass";
+  options.foreign_passes = flags.foreign == "pass" || flags.no_ledger;
   options.ledger_linger = flags.ledger_linger;
   options.drain_timeout = common.drain_timeout;
   options.outage_wanted = flags.outage;
@@ -219,7 +238,9 @@ absl::StatusOr<std::string> ReadPassword(const std::string& path) {
 
 // Sources whose events may be lost with the site, unless the ledger keeps them (I6).
 void WarnOfPayloads(const SourceSpec& spec, const Flags& flags) {
-  if (!std::holds_alternative<PikaSpec>(spec.kind) || flags.payload_in_ledger) return;
+  if (!std::holds_alternative<PikaSpec>(spec.kind) || flags.payload_in_ledger || flags.no_ledger) {
+    return;
+  }
   Log(LogLevel::kWarn, "payload_not_kept",
       {{"source", spec.text},
        {"hint",
@@ -236,6 +257,7 @@ std::unique_ptr<Source> WithCheckpoints(std::unique_ptr<Source> source, const So
   options.owner = {pika.Address(), pika.database, flags.name};
   options.file = flags.checkpoint_file;
   options.interval = flags.checkpoint_interval;
+  options.decide = flags.no_ledger;
   if (!flags.checkpoint_topic.empty()) {
     options.topic = OpenCheckpointTopic(common.Kafka(), flags.checkpoint_topic,
                                         ProducerOptions().kafka_timeout);
@@ -265,6 +287,10 @@ absl::StatusOr<std::unique_ptr<Producer>> Open(const CommonOptions& common, cons
                              .keep_bytes = static_cast<uint64_t>(flags.wal_keep.amount)});
   }
   source = WithCheckpoints(std::move(source), spec, common, flags);
+  if (flags.no_ledger) {
+    return std::make_unique<Producer>(MakeOptions(common, flags), std::move(source),
+                                      OpenNoLedger());
+  }
   PostgresLedgerOptions ledger_options;
   ledger_options.ledger = common.ledger;
   ledger_options.standby_ledger = common.standby_ledger;

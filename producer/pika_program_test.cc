@@ -140,20 +140,24 @@ TEST_F(PikaProgramTest, FileAndTopicSayWhatTheLedgerSays) {
                                            "__offsets", milliseconds(10'000));
     return topic->ReadLast(absl::StrCat("127.0.0.1:", master_->port())).value().value_or("");
   };
-  EXPECT_EQ(PositionIn(ReadFile(file)), ToString(master_->End("db0")));
-  EXPECT_EQ(PositionIn(in_topic()), ToString(master_->End("db0")));
+  const auto in_ledger = [&] {
+    const std::vector<ProducerInfo> producers = world_.Connect("reader")->ListProducers().value();
+    return ToString(pika::ParsePikaCheckpoint(producers.at(0).checkpoint.value()).value().position);
+  };
+  EXPECT_EQ(PositionIn(ReadFile(file)), in_ledger());
+  EXPECT_EQ(PositionIn(in_topic()), in_ledger());
 
   // The ledger decides: a file that is ahead is reported, and skips nothing.
   Append(kEntries + 1, kEntries + 10);
   const std::string ahead = ReadFile(file);
-  const std::string end = ToString(master_->End("db0"));
-  const size_t offset = ahead.find("\"offset\":") + 9;
-  std::ofstream(file) << ahead.substr(0, offset) << "9" << ahead.substr(offset);
+  const size_t filenum = ahead.find("\"filenum\":") + 10;
+  std::ofstream(file) << ahead.substr(0, filenum) << "9" << ahead.substr(filenum);
   process = Start(Source(), to_end);
   EXPECT_EQ(process->Wait(), 0) << process->Err();
   EXPECT_THAT(process->Err(), HasSubstr("error checkpoint_ahead_of_ledger place=file position="));
   ExpectEachKeyOnce(kEntries + 10);
-  EXPECT_EQ(PositionIn(ReadFile(file)), end);
+  EXPECT_EQ(in_ledger(), ToString(master_->End("db0")));
+  EXPECT_EQ(PositionIn(ReadFile(file)), in_ledger());
 
   // One that is cut short is refused, with the way out.
   std::filesystem::resize_file(file, 40);
@@ -164,6 +168,71 @@ TEST_F(PikaProgramTest, FileAndTopicSayWhatTheLedgerSays) {
   std::filesystem::remove(file);
   process = Start(Source(), to_end);
   EXPECT_EQ(process->Wait(), 0) << process->Err();
+}
+
+TEST_F(PikaProgramTest, WithoutALedgerEverythingComesAtLeastOnce) {
+  ASSERT_TRUE(cluster_->CreateTopic("__offsets", 1).ok());
+  const std::string file = directory_ + "/checkpoint.json";
+  const auto start = [&](bool until_end) {
+    std::vector<std::string> arguments = {"--name",      "A",
+                                          "--topic",     "orders",
+                                          "--brokers",   cluster_->brokers(),
+                                          "--source",    Source(),
+                                          "--no-ledger", "--checkpoint-file",
+                                          file,          "--checkpoint-topic",
+                                          "__offsets",   "--checkpoint-interval",
+                                          "20ms"};
+    if (until_end) arguments.emplace_back("--until-end");
+    return std::make_unique<Process>(arguments, absl::StrCat(directory_, "/run-", ++runs_));
+  };
+  const unsigned seed = 9;
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  constexpr int kEntries = 4'000;
+  std::thread writer([&] {
+    for (int i = 0; i < kEntries; i += 100) {
+      Append(i + 1, i + 100);
+      std::this_thread::sleep_for(milliseconds(40));  // So that the kills fall into the stream.
+    }
+  });
+  for (int i = 0; i < 5; ++i) {
+    auto process = start(false);
+    EXPECT_FALSE(process->EndsWithin(milliseconds(200 + random() % 400))) << process->Err();
+    process->Kill();
+  }
+  writer.join();
+  auto process = start(true);
+  EXPECT_EQ(process->Wait(), 0) << process->Err();
+  EXPECT_THAT(process->Err(), HasSubstr("warn no_ledger resumes_by=file position="));
+
+  // Every key, in the source's order once repeats are dropped; and no header of ours.
+  const auto count = [&] {
+    auto reader = KafkaReader::Open({.kafka = {.brokers = cluster_->brokers(), .properties = {}}});
+    std::set<std::string> ids;
+    size_t records = 0;
+    for (int32_t partition = 0; partition < kPartitions; ++partition) {
+      for (const auto& [offset, record] : ReadLog(**reader, {"orders", partition})) {
+        EXPECT_EQ(record.first, "");
+        rapidjson::Document json;
+        json.Parse(record.second.value->c_str());
+        ids.insert(json["event_id"].GetString());
+        ++records;
+      }
+    }
+    return std::pair(ids.size(), records);
+  };
+  EXPECT_EQ(count().first, static_cast<size_t>(kEntries));
+  EXPECT_EQ(PositionIn(ReadFile(file)), ToString(master_->End("db0")));
+
+  // Nothing is left to do; then the file is lost, and the topic says the same.
+  const size_t records = count().second;
+  process = start(true);
+  EXPECT_EQ(process->Wait(), 0) << process->Err();
+  std::filesystem::remove(file);
+  process = start(true);
+  EXPECT_EQ(process->Wait(), 0) << process->Err();
+  EXPECT_THAT(process->Err(), HasSubstr("warn no_ledger resumes_by=topic position="));
+  EXPECT_EQ(count().second, records);
 }
 
 TEST_F(PikaProgramTest, WhatWasReceivedWhileKafkaWasAwayOutlivesKillAndPurge) {

@@ -39,6 +39,7 @@ struct ProducerOptions {
 
   bool adopt = true;
   bool payload_in_ledger = false;
+  bool identity = true;         // False: records carry no header of ours (OpenNoLedger).
   bool foreign_passes = false;  // Records without our header in the tail: else they stop the start.
   std::chrono::milliseconds ledger_linger{5};  // A group gathers so long before it is appended.
   std::chrono::milliseconds drain_timeout{30'000};
