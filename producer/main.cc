@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/config/program.h"
 #include "common/config/stop_request.h"
 #include "common/config/units.h"
@@ -35,10 +36,12 @@ struct Flags {
   std::string source;
   std::string source_db;
   std::string source_password_file;
+  std::string source_id;
   std::string snapshot_dir;
   std::string checkpoint_file;
   std::string checkpoint_topic;
   std::chrono::milliseconds checkpoint_interval = CheckpointOptions().interval;
+  Size snapshot_rate;  // 0: as it comes.
   int32_t pika_slave_port = 0;
   std::string wal;
   Size wal_max{.amount = static_cast<int64_t>(WalLimits().max_bytes)};
@@ -73,6 +76,11 @@ void AddFlags(Program& program, Flags& flags) {
                  "pika: a file with the master's requirepass")
       ->type_name("FILE")
       ->group("Producer");
+  app.add_option("--source-id", flags.source_id,
+                 "pika: what events and exported checkpoints call the source; give one to keep it "
+                 "when the producer moves to another Pika; default: HOST:PORT")
+      ->type_name("ID")
+      ->group("Producer");
   app.add_option("--snapshot-dir", flags.snapshot_dir,
                  "pika: a directory for a full copy of the database, made when the binlog does not "
                  "reach back; it needs as much room as the database")
@@ -91,9 +99,16 @@ void AddFlags(Program& program, Flags& flags) {
       .AddDuration(app, "--checkpoint-interval", flags.checkpoint_interval,
                    "Not more often than this")
       ->group("Checkpoint");
-  app.add_option("--pika-slave-port", flags.pika_slave_port,
-                 "pika: the port that this slave declares. A Pika before 3.1 dials back to the one "
-                 "1000 above it; default: any that is free")
+  program
+      .AddSize(app, "--snapshot-rate", flags.snapshot_rate,
+               "pika: a full copy is fetched with so many bytes a second at most; 0: as they come. "
+               "Before 3.5 the master's db-sync-speed is the rate")
+      ->group("Producer");
+  app.add_option(
+         "--pika-slave-port", flags.pika_slave_port,
+         "pika: the port that this slave declares. A Pika before 3.1 dials back to the one "
+         "1000 above it, one before 3.5 pushes a full copy to the one 1000 above it (before "
+         "3.1: 3000); default: any that is free")
       ->check(CLI::Range(1, 62'535))
       ->default_str("")
       ->group("Producer");
@@ -177,6 +192,12 @@ std::vector<std::string> Validate(const CommonOptions& common, const Flags& flag
           "--checkpoint-file, --checkpoint-topic and --wal are for pika:// sources");
     }
   }
+  if (!IsUtf8(flags.source_id) || flags.source_id.size() > 255) {
+    complaints.emplace_back("--source-id must be text of at most 255 bytes");
+  }
+  if (flags.snapshot_rate.unit != Size::Unit::kBytes) {
+    complaints.emplace_back("--snapshot-rate is bytes a second, e.g. 50MiB");
+  }
   if (common.streams.size() > 1) {
     complaints.emplace_back("--stream can be given once here; for all partitions give --topic");
   }
@@ -254,7 +275,8 @@ std::unique_ptr<Source> WithCheckpoints(std::unique_ptr<Source> source, const So
   if (!flags.exports_checkpoint()) return source;
   const auto& pika = std::get<PikaSpec>(spec.kind);
   CheckpointOptions options;
-  options.owner = {pika.Address(), pika.database, flags.name};
+  options.owner = {flags.source_id.empty() ? pika.Address() : flags.source_id, pika.database,
+                   flags.name};
   options.file = flags.checkpoint_file;
   options.interval = flags.checkpoint_interval;
   options.decide = flags.no_ledger;
@@ -274,7 +296,9 @@ absl::StatusOr<std::unique_ptr<Producer>> Open(const CommonOptions& common, cons
     LOCKSTEP_ASSIGN_OR_RETURN(source_options.source_password,
                               ReadPassword(flags.source_password_file));
   }
+  source_options.source_id = flags.source_id;
   source_options.snapshot_dir = flags.snapshot_dir;
+  source_options.snapshot_rate = static_cast<uint64_t>(flags.snapshot_rate.amount);
   source_options.pika_slave_port = flags.pika_slave_port;
   WarnOfPayloads(spec, flags);
   source_options.source_db = flags.source_db.empty() ? common.ledger : flags.source_db;

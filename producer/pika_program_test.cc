@@ -301,12 +301,23 @@ TEST_F(PikaProgramTest, APurgedPositionIsRefusedWithTheRemedy) {
   EXPECT_THAT(process->Err(), HasSubstr("--snapshot-dir"));
 }
 
-TEST_F(PikaProgramTest, KilledInAFullCopyEveryEventComesOnce) {
+// How a real dump comes: 3.0 to 3.5 have the same form. (Others have values above 1 MiB.)
+struct CopyCase {
+  const char* name;
+  const char* version;
+  const char* folder;
+  const char* dump;
+  unsigned lives_ms;  // A process at most; a push takes a while.
+};
+class PikaCopyProgramTest : public PikaProgramTest, public testing::WithParamInterface<CopyCase> {};
+
+TEST_P(PikaCopyProgramTest, KilledInAFullCopyEveryEventComesOnce) {
+  StartMaster(GetParam().version);
   const unsigned seed = 5;
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937 random(seed);
-  pika::UnpackPikaFixture("3.5.5-pb", directory_ + "/fixture", "dump/db1");
-  const std::string dump = directory_ + "/fixture/dump/db1";
+  pika::UnpackPikaFixture(GetParam().folder, directory_ + "/fixture", GetParam().dump);
+  const std::string dump = absl::StrCat(directory_, "/fixture/", GetParam().dump);
   master_->SetDump("db0", dump, pika::ParseDumpInfo(ReadFile(dump + "/info")).value());
   Append(1, 500);
   const std::vector<std::string> more = {"--snapshot-dir", directory_ + "/copies", "--until-end",
@@ -314,10 +325,12 @@ TEST_F(PikaProgramTest, KilledInAFullCopyEveryEventComesOnce) {
   const int kills = std::getenv("LOCKSTEP_SOAK") != nullptr ? 300 : 10;  // NOLINT
   for (int i = 0; i < kills; ++i) {
     master_->SpoilSnapshots(static_cast<int>(random() % 2), static_cast<int>(random() % 2));
+    master_->SpoilPushes(static_cast<int>(random() % 2));
     auto process = Start(Source(), more);
-    process->EndsWithin(milliseconds(50 + random() % 900));
+    process->EndsWithin(milliseconds(50 + random() % GetParam().lives_ms));
     process->Kill();
   }
+  master_->SpoilPushes(0);
   auto process = Start(Source(), more);
   EXPECT_EQ(process->Wait(), 0) << process->Err();
   // I1, I2, the digests; and every event id once, of one copy, the binlog behind it.
@@ -340,6 +353,12 @@ TEST_F(PikaProgramTest, KilledInAFullCopyEveryEventComesOnce) {
   EXPECT_GE(copies.rbegin()->second + 20, reader->keys());  // Some keys are stale by now.
   EXPECT_THAT(master_->Complaints(), testing::IsEmpty());
 }
+
+INSTANTIATE_TEST_SUITE_P(
+    Masters, PikaCopyProgramTest,
+    testing::Values(CopyCase{"Fetched3_5", "3.5.5", "3.5.5-pb", "dump/db1", 900},
+                    CopyCase{"Pushed3_0", "3.0.16", "3.5.5-pb", "dump/db1", 4'000}),
+    [](const testing::TestParamInfo<CopyCase>& copy) { return copy.param.name; });
 
 }  // namespace
 }  // namespace lockstep

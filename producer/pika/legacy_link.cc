@@ -95,6 +95,7 @@ absl::Status LegacyLink::Listen() {
   const Tcp::endpoint self = lines_[Channel::kCommand].socket.local_endpoint(error);
   if (error) return absl::UnavailableError("the connection is gone: " + error.message());
   slave_.slave_ip = self.address().to_string();
+  if (slave_.copy) return absl::OkStatus();  // Nobody dials back; rsync has its own port.
   const int wanted = slave_.slave_port == 0 ? 0 : slave_.slave_port + kBinlogPortOffset;
   for (;;) {
     const Tcp::endpoint at(self.address(), static_cast<uint16_t>(wanted));

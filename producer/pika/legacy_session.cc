@@ -235,6 +235,12 @@ absl::Status LegacySession::OnInfo(const RespReply& reply) {
     return absl::FailedPreconditionError("the master is a Pika " + Shown(text) +
                                          "; before 2.3 its stream has no positions to resume at");
   }
+  if (options_.copy && marked()) {
+    return absl::FailedPreconditionError(
+        "going on needs a full copy, and that of a Pika before 3.0 is not read; keep more binlog "
+        "on "
+        "it (expire-logs-nums, expire-logs-days)");
+  }
   if (!options_.database.empty() && options_.database != kOnlyDatabase) {
     return absl::NotFoundError("the master has no database '" + options_.database +
                                "'; a Pika before 3.1 has only " + kOnlyDatabase);
@@ -295,7 +301,8 @@ void LegacySession::AskForStream(int64_t now_ms) {
 }
 
 absl::Status LegacySession::OnTrySync(const RespReply& reply, int64_t now_ms) {
-  const std::string where = "its binlog at " + ToString(position_);
+  const std::string where =
+      absl::StrCat("its binlog of ", kOnlyDatabase, " at ", ToString(position_));
   if (reply.kind == ':' && !options_.copy) {
     const auto sid = ParseDecimal(reply.text);
     if (!sid.ok()) return absl::InvalidArgumentError("a slave's number that is none");

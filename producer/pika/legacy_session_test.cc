@@ -360,6 +360,10 @@ TEST_F(LegacySessionTest, WhatTheMasterIsDecides) {
   ExpectFailed(absl::StatusCode::kFailedPrecondition, "before 2.3 its stream has no positions");
   is("2.3.6", "slave");
   ExpectFailed(absl::StatusCode::kFailedPrecondition, "Name its master in --source");
+  options_.copy = true;
+  is("2.3.6");
+  ExpectFailed(absl::StatusCode::kFailedPrecondition, "of a Pika before 3.0 is not read");
+  options_.copy = false;
   is("3.0.16", "slave");
   EXPECT_TRUE(session_->status().ok());
   options_.database = "db1";
@@ -393,9 +397,9 @@ TEST_F(LegacySessionTest, EveryRefusalOfTrysyncIsToldApart) {
     Say(reply);
   };
   answer("$4\r\nwait\r\n");
-  ExpectFailed(absl::StatusCode::kAborted, "has purged its binlog at 2:69 (it is at 5:100)");
+  ExpectFailed(absl::StatusCode::kAborted, "has purged its binlog of db0 at 2:69 (it is at 5:100)");
   answer("-ERR InvalidOffset\r\n");
-  ExpectFailed(absl::StatusCode::kFailedPrecondition, "its binlog at 2:69 can not be read");
+  ExpectFailed(absl::StatusCode::kFailedPrecondition, "its binlog of db0 at 2:69 can not be read");
   answer("-ERR AlreadyExist\r\n");
   ExpectFailed(absl::StatusCode::kUnavailable, "'ERR AlreadyExist'");
   Open();

@@ -162,10 +162,10 @@ absl::Status PbSession::OnMetaSync(const Response& response) {
         replication_id_ +
         "') than the one that was read so far; its positions mean something else");
   }
-  if (options_.copy && !meta.has_run_id()) {
-    return absl::FailedPreconditionError(
-        "a full copy is needed, and a Pika before 3.5 pushes it by rsync, which is not taken; "
-        "upgrade the Pika, or keep more binlog on it (expire-logs-nums, expire-logs-days)");
+  if (options_.copy && meta.has_run_id() == options_.push) {
+    return absl::UnimplementedError(options_.push
+                                        ? "this Pika does not push its full copy"
+                                        : "a Pika before 3.5 pushes its full copy by rsync");
   }
   return ChooseDatabase(meta);
 }

@@ -373,12 +373,19 @@ TEST_F(PbSessionTest, ACopyIsAskedForAndKeptAlive) {
   ExpectFailed(absl::StatusCode::kUnavailable, "the master is silent");
 }
 
-TEST_F(PbSessionTest, ACopyThatIsPushedByRsyncIsNotAskedFor) {
+TEST_F(PbSessionTest, ACopyThatIsPushedByRsyncIsOnlyAskedForIfItCanCome) {
   options_.copy = true;
   Open();
   SayMeta({"db0"}, "", true);
-  EXPECT_THAT(Sent(), ElementsAre("meta 10.0.0.5:9777"));  // 3.4 would dial us back.
-  ExpectFailed(absl::StatusCode::kFailedPrecondition, "a Pika before 3.5 pushes it by rsync");
+  EXPECT_THAT(Sent(), ElementsAre("meta 10.0.0.5:9777"));
+  ExpectFailed(absl::StatusCode::kUnimplemented, "a Pika before 3.5 pushes its full copy");
+  options_.push = true;
+  Open();
+  SayMeta({"db0"}, "", true);
+  EXPECT_THAT(Sent(), ElementsAre("meta 10.0.0.5:9777", "copy db0 0:0"));
+  Open();
+  SayMeta({"db0"});
+  ExpectFailed(absl::StatusCode::kUnimplemented, "does not push");
 }
 
 TEST_F(PbSessionTest, AMasterThatSaysNothingIsGivenUp) {

@@ -10,6 +10,8 @@
 #include "common/base/status_macros.h"
 #include "common/log/log.h"
 #include "common/model/ids.h"
+#include "producer/pika/rsync_receive.h"
+#include "producer/pika/snapshot_fetch.h"
 
 namespace lockstep::pika {
 namespace {
@@ -22,16 +24,19 @@ constexpr milliseconds kProgressEvery{10'000};
 
 }  // namespace
 
-PikaCopy::PikaCopy(std::string directory, std::string database, std::unique_ptr<FileLock> lock)
-    : directory_(std::move(directory)), database_(std::move(database)), lock_(std::move(lock)) {}
+PikaCopy::PikaCopy(std::string directory, PikaCopyOptions options, std::unique_ptr<FileLock> lock)
+    : directory_(std::move(directory)),
+      database_(std::move(options.database)),
+      rate_(options.rate),
+      push_port_(options.push_port),
+      push_idle_max_(options.push_idle_max),
+      lock_(std::move(lock)) {}
 
-absl::StatusOr<std::unique_ptr<PikaCopy>> PikaCopy::Open(const std::string& snapshot_dir,
-                                                         const std::string& address,
-                                                         const std::string& database) {
-  std::string name = address + "-" + database;
+absl::StatusOr<std::unique_ptr<PikaCopy>> PikaCopy::Open(PikaCopyOptions options) {
+  std::string name = options.address + "-" + options.database;
   std::replace_if(
       name.begin(), name.end(), [](char c) { return c == ':' || c == '[' || c == ']'; }, '_');
-  const std::string directory = snapshot_dir + "/" + name;
+  const std::string directory = options.snapshot_dir + "/" + name;
   std::error_code error;
   fs::create_directories(directory, error);
   if (error) {
@@ -40,7 +45,8 @@ absl::StatusOr<std::unique_ptr<PikaCopy>> PikaCopy::Open(const std::string& snap
   }
   LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<FileLock> lock,
                             RealFileSystem().Lock(directory + "/lock"));
-  return std::unique_ptr<PikaCopy>(new PikaCopy(directory, database, std::move(lock)));
+  RsyncReceive::RemoveRemains(directory + "/dump");
+  return std::unique_ptr<PikaCopy>(new PikaCopy(directory, std::move(options), std::move(lock)));
 }
 
 absl::StatusOr<bool> PikaCopy::Resume(uint64_t id, BinlogPosition position, uint64_t known) {
@@ -53,35 +59,74 @@ absl::StatusOr<bool> PikaCopy::Resume(uint64_t id, BinlogPosition position, uint
   return true;
 }
 
-absl::StatusOr<std::optional<BinlogPosition>> PikaCopy::Fetch(const std::string& host, int32_t port,
-                                                              SlaveOptions session,
-                                                              uint64_t id_above,
-                                                              milliseconds timeout) {
-  if (fetch_ == nullptr) {
-    if (hold_ == nullptr) {
-      RealFileSystem().Remove(MarkPath()).IgnoreError();  // It may not be there.
-      session.copy = true;
-      hold_ = PikaLink::Open(Protocol::kPb, host, port, std::move(session));
+absl::Status PikaCopy::Ask(Protocol protocol, const std::string& host, int32_t port,
+                           SlaveOptions slave, milliseconds timeout) {
+  const bool push = pushes_ || protocol == Protocol::kLegacy;
+  if (hold_ == nullptr) {
+    RealFileSystem().Remove(MarkPath()).IgnoreError();  // It may not be there.
+    slave.copy = true;
+    slave.push = push;
+    if (push) {
+      // It must be there before the master is asked.
+      LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<RsyncReceive> receive,
+                                RsyncReceive::Begin({.protocol = protocol,
+                                                     .host = host,
+                                                     .port = port,
+                                                     .database = database_,
+                                                     .password = slave.password,
+                                                     .slave_port = push_port_,
+                                                     .directory = DumpDirectory(),
+                                                     .idle_max = push_idle_max_}));
+      slave.slave_port = receive->slave_port();
+      transfer_ = std::move(receive);
     }
-    const absl::StatusOr<PikaLink::Ready> ready = hold_->AwaitReady(timeout);
-    if (!ready.ok()) {
-      if (hold_->failed()) hold_.reset();
+    hold_ = PikaLink::Open(protocol, host, port, std::move(slave));
+  }
+  const absl::StatusOr<PikaLink::Ready> ready = hold_->AwaitReady(timeout);
+  if (!ready.ok()) {
+    if (!hold_->failed()) return ready.status();
+    StartOver();
+    if (!absl::IsUnimplemented(ready.status()) || protocol == Protocol::kLegacy) {
       return ready.status();
     }
-    // Only a list that is asked for after this answer is the new dump's.
-    Log(LogLevel::kInfo, "snapshot_begun", {{"db", database_}});
-    fetch_ = std::make_unique<SnapshotFetch>(host, port, database_, DumpDirectory());
+    pushes_ = !pushes_;
+    return absl::UnavailableError(ready.status().message());
   }
+  // Only a list that is asked for after this answer is the new dump's.
+  if (!push) {
+    transfer_ = std::make_unique<SnapshotFetch>(host, port, database_, DumpDirectory(), rate_);
+  }
+  asked_ = true;
+  Log(LogLevel::kInfo, "snapshot_begun",
+      {{"db", database_}, {"by", push ? "rsync" : "snapshot port"}});
+  return absl::OkStatus();
+}
+
+void PikaCopy::StartOver() {
+  transfer_.reset();
+  hold_.reset();
+  asked_ = false;
+}
+
+absl::StatusOr<std::optional<BinlogPosition>> PikaCopy::Fetch(Protocol protocol,
+                                                              const std::string& host, int32_t port,
+                                                              SlaveOptions slave, uint64_t id_above,
+                                                              milliseconds timeout) {
+  if (!asked_) LOCKSTEP_RETURN_IF_ERROR(Ask(protocol, host, port, std::move(slave), timeout));
   const Clock::time_point deadline = Clock::now() + timeout;
-  while (!fetch_->done() && Clock::now() < deadline) {
+  while (!transfer_->done() && Clock::now() < deadline) {
     std::this_thread::sleep_for(milliseconds(10));
   }
   Progress("snapshot_receiving");
-  if (!fetch_->done()) return std::nullopt;
-  const absl::Status status = fetch_->status();
-  const uint64_t bytes = fetch_->received_bytes();
-  fetch_.reset();
-  LOCKSTEP_RETURN_IF_ERROR(status);
+  if (!transfer_->done()) return std::nullopt;
+  const absl::Status status = transfer_->status();
+  const uint64_t bytes = transfer_->received_bytes();
+  transfer_.reset();
+  if (!status.ok()) {
+    StartOver();
+    return status;
+  }
+  asked_ = false;
   LOCKSTEP_ASSIGN_OR_RETURN(const BinlogPosition position, Finish(id_above));
   Log(LogLevel::kInfo, "snapshot_received",
       {{"db", database_}, {"id", place_.id}, {"bytes", bytes}, {"position", position}});
@@ -131,7 +176,7 @@ void PikaCopy::Progress(const char* event) {
   logged_at_ = Clock::now();
   Log(LogLevel::kInfo, event,
       {{"db", database_},
-       {"received_bytes", fetch_ == nullptr ? uint64_t{0} : fetch_->received_bytes()},
+       {"received_bytes", transfer_ == nullptr ? uint64_t{0} : transfer_->received_bytes()},
        {"keys", reader_ == nullptr ? int64_t{0} : reader_->keys()}});
 }
 

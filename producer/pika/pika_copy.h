@@ -19,18 +19,25 @@
 
 #include "common/io/file_system.h"
 #include "producer/pika/dump_reader.h"
+#include "producer/pika/dump_transfer.h"
 #include "producer/pika/pika_event.h"
 #include "producer/pika/pika_link.h"
-#include "producer/pika/snapshot_fetch.h"
 
 namespace lockstep::pika {
+
+struct PikaCopyOptions {
+  std::string snapshot_dir;
+  std::string address;  // Of the master, `host:port`.
+  std::string database;
+  uint64_t rate = 0;      // Bytes a second that are fetched; 0: as they come. Not of a pushed copy.
+  int32_t push_port = 0;  // The slave's port to declare where the copy is pushed; 0: any.
+  std::chrono::milliseconds push_idle_max{120'000};
+};
 
 class PikaCopy {
  public:
   // FAILED_PRECONDITION: another process uses the directory.
-  static absl::StatusOr<std::unique_ptr<PikaCopy>> Open(const std::string& snapshot_dir,
-                                                        const std::string& address,
-                                                        const std::string& database);
+  static absl::StatusOr<std::unique_ptr<PikaCopy>> Open(PikaCopyOptions options);
 
   // The dump that a copy with this id left, to be walked behind event `known`; false if it is not
   // there (any more).
@@ -38,9 +45,10 @@ class PikaCopy {
 
   // Asks the master for a copy and fetches it, under an id above `id_above`; call it until it
   // returns the dump's position. nullopt: under way. Waits up to `timeout`. Errors are as
-  // slave.h's and SnapshotFetch's; after UNAVAILABLE call it again.
-  absl::StatusOr<std::optional<BinlogPosition>> Fetch(const std::string& host, int32_t port,
-                                                      SlaveOptions session, uint64_t id_above,
+  // slave.h's, SnapshotFetch's and RsyncReceive's; after UNAVAILABLE call it again.
+  absl::StatusOr<std::optional<BinlogPosition>> Fetch(Protocol protocol, const std::string& host,
+                                                      int32_t port, SlaveOptions slave,
+                                                      uint64_t id_above,
                                                       std::chrono::milliseconds timeout);
 
   // Appends the events of the next few batches; false: there are no more.
@@ -52,7 +60,11 @@ class PikaCopy {
   void Remove();
 
  private:
-  PikaCopy(std::string directory, std::string database, std::unique_ptr<FileLock> lock);
+  PikaCopy(std::string directory, PikaCopyOptions options, std::unique_ptr<FileLock> lock);
+  // OK: the master makes a dump for us, and transfer_ waits for it.
+  absl::Status Ask(Protocol protocol, const std::string& host, int32_t port, SlaveOptions slave,
+                   std::chrono::milliseconds timeout);
+  void StartOver();
   std::string DumpDirectory() const { return directory_ + "/dump"; }
   std::string MarkPath() const { return directory_ + "/snapshot"; }
   absl::StatusOr<BinlogPosition> Finish(uint64_t id_above);
@@ -60,9 +72,14 @@ class PikaCopy {
 
   const std::string directory_;
   const std::string database_;
+  const uint64_t rate_;
+  const int32_t push_port_;
+  const std::chrono::milliseconds push_idle_max_;
   const std::unique_ptr<FileLock> lock_;
   std::unique_ptr<PikaLink> hold_;  // Makes the master keep its binlog.
-  std::unique_ptr<SnapshotFetch> fetch_;
+  std::unique_ptr<DumpTransfer> transfer_;
+  bool asked_ = false;   // The master has said that it makes a dump for us.
+  bool pushes_ = false;  // A master of protocol pb pushes its dump.
   PikaEventWriter::SnapshotPlace place_;
   std::unique_ptr<DumpReader> reader_;
   std::chrono::steady_clock::time_point logged_at_ = std::chrono::steady_clock::now();

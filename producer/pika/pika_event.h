@@ -33,7 +33,7 @@
 namespace lockstep::pika {
 
 struct PikaSourceDescriptor {
-  std::string source_id;  // `host:port` of the SOURCE text.
+  std::string source_id;  // `host:port` of the SOURCE text, unless it was given another.
   std::string host;
   int32_t port = 0;
   std::string replication_id;  // Empty: the master has none (before 3.5.1).

@@ -12,7 +12,9 @@
 //   ABORTED              the master has purged the position: only a full copy helps.
 //   FAILED_PRECONDITION  the position can not be had: not a boundary, another history; no full copy
 //                        can be had.
-//   UNIMPLEMENTED        the master speaks the other protocol.
+//   UNIMPLEMENTED        the master speaks the other protocol; or it pushes its copy, and `push`
+//   was
+//                        not set, or the other way round.
 #ifndef LOCKSTEP_PRODUCER_PIKA_SLAVE_H_
 #define LOCKSTEP_PRODUCER_PIKA_SLAVE_H_
 
@@ -42,6 +44,7 @@ struct SlaveOptions {
   std::string replication_id;        // The group that the position is of; empty: not known.
   uint64_t replication_hash = 0;     // The same, as ReplicationHash, for who only kept that. 0: no.
   bool copy = false;                 // A full copy, not the stream.
+  bool push = false;                 // The copy may be pushed to us by rsync (rsync_receive.h).
 };
 
 struct ReceivedItem {

@@ -27,6 +27,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kConnectTimeout{5'000};
 constexpr milliseconds kTickEvery{200};
+constexpr milliseconds kRateWait{20};
 constexpr milliseconds kRepeatAfter{1'000};
 constexpr milliseconds kLogEvery{10'000};
 
@@ -39,11 +40,12 @@ int64_t NowMs() {
 }  // namespace
 
 SnapshotFetch::SnapshotFetch(std::string host, int32_t port, std::string database,
-                             std::string directory)
+                             std::string directory, uint64_t rate)
     : host_(std::move(host)),
       port_(port + kSnapshotPortOffset),
       database_(std::move(database)),
       directory_(std::move(directory)),
+      rate_(rate),
       thread_([this] { Run(); }) {}
 
 SnapshotFetch::~SnapshotFetch() {
@@ -119,7 +121,14 @@ absl::Status SnapshotFetch::Converse(SnapshotSession& session,
   std::vector<char> buffer(size_t{1} << 20);
   size_t got = 0;
   bool reading = false;
+  const int64_t begun_at_ms = NowMs();
   for (;;) {
+    // What was received so far takes its time; the next piece is asked for when that is over.
+    while (!stop_ && rate_ > 0 &&
+           static_cast<double>(NowMs() - begun_at_ms) / 1000.0 * static_cast<double>(rate_) <
+               static_cast<double>(session.received_bytes())) {
+      std::this_thread::sleep_for(kRateWait);
+    }
     const std::string output = session.TakeOutput();
     if (!output.empty()) asio::write(socket, asio::buffer(output), error);
     LOCKSTEP_RETURN_IF_ERROR(WritePieces(session));

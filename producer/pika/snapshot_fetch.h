@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 
 #include "common/base/mutex.h"
+#include "producer/pika/dump_transfer.h"
 #include "producer/pika/snapshot_session.h"
 
 namespace lockstep::pika {
@@ -24,19 +25,19 @@ namespace lockstep::pika {
 // The snapshot port is the client port and this.
 inline constexpr int32_t kSnapshotPortOffset = 10'001;
 
-class SnapshotFetch {
+class SnapshotFetch final : public DumpTransfer {
  public:
-  // `directory` is emptied, and made if need be.
-  SnapshotFetch(std::string host, int32_t port, std::string database, std::string directory);
-  ~SnapshotFetch();
+  // `directory` is emptied, and made if need be. `rate`: bytes a second; 0: as they come.
+  SnapshotFetch(std::string host, int32_t port, std::string database, std::string directory,
+                uint64_t rate);
+  ~SnapshotFetch() override;
   SnapshotFetch(const SnapshotFetch&) = delete;
   SnapshotFetch& operator=(const SnapshotFetch&) = delete;
 
-  bool done() const { return done_.load(); }
-  // REQUIRES: done(). Not OK: the disk (RESOURCE_EXHAUSTED: it is full), or answers that make no
-  // sense.
-  absl::Status status();
-  uint64_t received_bytes() const { return received_bytes_.load(); }
+  bool done() override { return done_.load(); }
+  // Not OK: the disk (RESOURCE_EXHAUSTED: it is full), or answers that make no sense.
+  absl::Status status() override;
+  uint64_t received_bytes() override { return received_bytes_.load(); }
 
  private:
   void Run();
@@ -51,6 +52,7 @@ class SnapshotFetch {
   const int32_t port_;
   const std::string database_;
   const std::string directory_;
+  const uint64_t rate_;
   std::atomic<bool> stop_{false};
   std::atomic<bool> done_{false};
   std::atomic<uint64_t> received_bytes_{0};

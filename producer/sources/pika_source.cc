@@ -145,8 +145,9 @@ class PikaSource final : public Source {
       replication_hash_ = pika::ReplicationHash(replication_id_);
     }
     if (!writer_) end_ = ready.master_end;
-    writer_.emplace(pika::PikaSourceDescriptor{spec_.Address(), spec_.host, spec_.port,
-                                               replication_id_, protocol_},
+    const std::string& id = options_.source_id;
+    writer_.emplace(pika::PikaSourceDescriptor{id.empty() ? spec_.Address() : id, spec_.host,
+                                               spec_.port, replication_id_, protocol_},
                     database_);
     // A process that died in the middle of a copy goes on with it, or makes another.
     if (resume_.snapshot_id != 0 && !walk_) {
@@ -175,13 +176,6 @@ class PikaSource final : public Source {
 
   absl::Status OpenCopy() {
     if (copy_ != nullptr) return absl::OkStatus();
-    if (protocol_ == pika::Protocol::kLegacy) {
-      return absl::FailedPreconditionError(
-          spec_.Address() +
-          ": going on needs a full copy, and a Pika before 3.5 pushes it by rsync, which is not "
-          "taken; upgrade the Pika, or keep more binlog on it (expire-logs-nums, "
-          "expire-logs-days)");
-    }
     if (options_.snapshot_dir.empty()) {
       return absl::FailedPreconditionError(
           spec_.Address() +
@@ -189,14 +183,19 @@ class PikaSource final : public Source {
           "--snapshot-dir, or keep more binlog on the master (expire-logs-nums, "
           "expire-logs-days)");
     }
-    LOCKSTEP_ASSIGN_OR_RETURN(
-        copy_, pika::PikaCopy::Open(options_.snapshot_dir, spec_.Address(), database_));
+    LOCKSTEP_ASSIGN_OR_RETURN(copy_,
+                              pika::PikaCopy::Open({.snapshot_dir = options_.snapshot_dir,
+                                                    .address = spec_.Address(),
+                                                    .database = database_,
+                                                    .rate = options_.snapshot_rate,
+                                                    .push_port = options_.pika_slave_port,
+                                                    .push_idle_max = options_.pika_push_idle_max}));
     return absl::OkStatus();
   }
 
   absl::Status FetchCopy(milliseconds timeout) {
     const auto position =
-        copy_->Fetch(spec_.host, spec_.port, MakeSlave(), seen_.snapshot_id, timeout);
+        copy_->Fetch(protocol_, spec_.host, spec_.port, MakeSlave(), seen_.snapshot_id, timeout);
     LOCKSTEP_RETURN_IF_ERROR(position.status());
     if (!*position) return absl::OkStatus();
     if (**position < seen_.binlog) {

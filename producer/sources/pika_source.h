@@ -1,5 +1,5 @@
 // Pika: one database, read as a slave of an unmodified Pika 2.3 to 4.0 reads it: its binlog, and
-// before that a full copy where the binlog does not reach back (3.5 and later).
+// before that a full copy where the binlog does not reach back.
 //
 // The position is where an entry ends in the binlog, `FILENUM:OFFSET`; within a full copy it is
 // `FILENUM:OFFSET:ID:NUMBER`: the dump's position, the copy's id and the event's number in it,

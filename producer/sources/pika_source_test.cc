@@ -38,6 +38,12 @@ using testing::IsEmpty;
 
 constexpr milliseconds kPatience{20'000};
 
+// As a part of a test's name.
+std::string VersionName(std::string version) {
+  std::replace(version.begin(), version.end(), '.', '_');
+  return "Pika" + version;
+}
+
 class PikaSourceTest : public testing::Test {
  protected:
   void StartMaster(PikaMasterOptions options = {}) {
@@ -109,6 +115,23 @@ TEST_F(PikaSourceTest, StreamsWhatIsThereAndWhatComes) {
   AwaitAcknowledged(master_->End("db0"));
   EXPECT_GT(master_->End("db0").filenum, 3U);
   EXPECT_THAT(master_->Complaints(), IsEmpty());
+}
+
+TEST_F(PikaSourceTest, EventsCallTheSourceByItsId) {
+  StartMaster();
+  Append(1, 1);
+  for (const char* id : {"", "orders-pika"}) {
+    SourceOptions options;
+    options.source_id = id;
+    ASSERT_TRUE(Start({}, options).ok());
+    std::vector<SourceEvent> events;
+    ASSERT_TRUE(PollUntil(1, events).ok());
+    rapidjson::Document json;
+    json.Parse(events[0].payload.value->c_str());
+    EXPECT_EQ(json["source_id"].GetString(),
+              *id == 0 ? absl::StrCat("127.0.0.1:", master_->port()) : id);
+    EXPECT_EQ(json["source"]["port"].GetInt(), master_->port());
+  }
 }
 
 TEST_F(PikaSourceTest, GoesOnBehindTheLedgersPosition) {
@@ -295,9 +318,7 @@ TEST_F(PikaSourceTest, AMasterThatIsAwayIsNamed) {
 class LegacySourceTest : public PikaSourceTest, public testing::WithParamInterface<const char*> {
  public:
   static std::string Name(const testing::TestParamInfo<const char*>& version) {
-    std::string name = version.param;
-    std::replace(name.begin(), name.end(), '.', '_');
-    return "Pika" + name;
+    return VersionName(version.param);
   }
 
  protected:
@@ -451,7 +472,8 @@ TEST_P(LegacySourceTest, WhatAPersonMustSettleIsRefused) {
   refused(StatusCode::kFailedPrecondition, "source behind ledger", {"90:0:0:0:0", "", ""}, "secret",
           "");
   master_->Purge("db0", 1);
-  refused(StatusCode::kFailedPrecondition, "has purged its binlog at 0:0", {}, "secret", "db0");
+  refused(StatusCode::kFailedPrecondition, "has purged its binlog of db0 at 0:0", {}, "secret",
+          "db0");
 }
 
 TEST_P(LegacySourceTest, AWrongPositionIsSeenByWhatComes) {
@@ -478,26 +500,39 @@ INSTANTIATE_TEST_SUITE_P(Versions, LegacySourceTest,
 
 // ---------------------------------------------------------------- the full copy
 
-class PikaCopyTest : public PikaSourceTest {
+struct DumpFixture {
+  const char* version;  // 4.0 is fetched from, the others push.
+  const char* folder;
+  const char* dump;
+};
+
+class PikaCopyTest : public PikaSourceTest, public testing::WithParamInterface<DumpFixture> {
+ public:
+  static std::string Name(const testing::TestParamInfo<DumpFixture>& fixture) {
+    return VersionName(fixture.param.version);
+  }
+
  protected:
   PikaCopyTest() {
     std::string pattern = std::filesystem::temp_directory_path() / "lockstep-pika-XXXXXX";
     directory_ = mkdtemp(pattern.data());
-    pika::UnpackPikaFixture("4.0.1-pb", directory_ + "/fixture", "dump/db0");
-    StartMaster();
+    pika::UnpackPikaFixture(GetParam().folder, directory_ + "/fixture", GetParam().dump);
+    StartMaster({.password = "secret", .version = GetParam().version});
     std::ifstream in(Dump() + "/info");
     std::stringstream info;
     info << in.rdbuf();
     position_ = pika::ParseDumpInfo(info.str()).value();
     master_->SetDump("db0", Dump(), position_);
     options_.until_end = true;
+    options_.source_password = "secret";
+    options_.pika_push_idle_max = milliseconds(2'000);
     options_.snapshot_dir = directory_ + "/copies";
   }
   ~PikaCopyTest() override {
     source_.reset();
     std::filesystem::remove_all(directory_);
   }
-  std::string Dump() const { return directory_ + "/fixture/dump/db0"; }
+  std::string Dump() const { return absl::StrCat(directory_, "/fixture/", GetParam().dump); }
   size_t KeysInDump() const {
     const int64_t now_ms = std::chrono::duration_cast<milliseconds>(
                                std::chrono::system_clock::now().time_since_epoch())
@@ -523,14 +558,17 @@ class PikaCopyTest : public PikaSourceTest {
     return json["event_id"].GetString();
   }
 
+  void ExpectKeysBeforeBinlog();
+
   std::string directory_;
   BinlogPosition position_;
   SourceOptions options_;
 };
 
-TEST_F(PikaCopyTest, EveryKeyComesBeforeTheBinlogThatFollows) {
+void PikaCopyTest::ExpectKeysBeforeBinlog() {
   Append(1, 20);
   master_->SpoilSnapshots(1, 1);  // Not ready at first, and then another dump in between.
+  master_->SpoilPushes(1);
   const std::vector<SourceEvent> events = ReadToEnd();
   ASSERT_GT(events.size(), 20U);
   const pika::EventSchema schema;
@@ -551,7 +589,9 @@ TEST_F(PikaCopyTest, EveryKeyComesBeforeTheBinlogThatFollows) {
   EXPECT_THAT(master_->Complaints(), IsEmpty());
 }
 
-TEST_F(PikaCopyTest, AProcessThatDiedInTheMiddleGoesOnWithTheSameCopy) {
+TEST_P(PikaCopyTest, EveryKeyComesBeforeTheBinlogThatFollows) { ExpectKeysBeforeBinlog(); }
+
+TEST_P(PikaCopyTest, AProcessThatDiedInTheMiddleGoesOnWithTheSameCopy) {
   Append(1, 5);
   const std::vector<SourceEvent> events = ReadToEnd();
   const size_t done = events.size() / 2;
@@ -567,7 +607,7 @@ TEST_F(PikaCopyTest, AProcessThatDiedInTheMiddleGoesOnWithTheSameCopy) {
   }
 }
 
-TEST_F(PikaCopyTest, WithoutItsFilesTheCopyIsMadeAgainUnderAGreaterId) {
+TEST_P(PikaCopyTest, WithoutItsFilesTheCopyIsMadeAgainUnderAGreaterId) {
   const std::vector<SourceEvent> events = ReadToEnd();
   source_.reset();
   std::filesystem::remove_all(options_.snapshot_dir);
@@ -577,7 +617,7 @@ TEST_F(PikaCopyTest, WithoutItsFilesTheCopyIsMadeAgainUnderAGreaterId) {
   EXPECT_TRUE(CompareSourcePositions(again[0].at, events.back().at) > 0);
 }
 
-TEST_F(PikaCopyTest, ItsFilesGoOnceTheBinlogBehindItIsLedgered) {
+TEST_P(PikaCopyTest, ItsFilesGoOnceTheBinlogBehindItIsLedgered) {
   Append(1, 5);
   const std::vector<SourceEvent> events = ReadToEnd();
   const auto dumps = [&] {
@@ -593,7 +633,7 @@ TEST_F(PikaCopyTest, ItsFilesGoOnceTheBinlogBehindItIsLedgered) {
   EXPECT_EQ(dumps(), 0);
 }
 
-TEST_F(PikaCopyTest, WithoutADirectoryItIsRefused) {
+TEST_P(PikaCopyTest, WithoutADirectoryItIsRefused) {
   options_.snapshot_dir.clear();
   const absl::Status status = Start({}, options_);
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
@@ -601,7 +641,7 @@ TEST_F(PikaCopyTest, WithoutADirectoryItIsRefused) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("--snapshot-dir"));
 }
 
-TEST_F(PikaCopyTest, ACopyThatIsPurgedAtOnceIsAnAlarmAndNoLoop) {
+TEST_P(PikaCopyTest, ACopyThatIsPurgedAtOnceIsAnAlarmAndNoLoop) {
   master_->Purge("db0", position_.filenum + 1);
   absl::Status status = Start({}, options_);
   std::vector<SourceEvent> events;
@@ -610,12 +650,53 @@ TEST_F(PikaCopyTest, ACopyThatIsPurgedAtOnceIsAnAlarmAndNoLoop) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("right behind a full copy"));
 }
 
-TEST_F(PikaCopyTest, OneDirectoryServesOneProcess) {
+TEST_P(PikaCopyTest, OneDirectoryServesOneProcess) {
   ASSERT_TRUE(Start({}, options_).ok());
   std::vector<SourceEvent> events;
   ASSERT_TRUE(PollUntil(1, events).ok());
   const auto first = std::move(source_);
   EXPECT_EQ(Start({}, options_).code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_P(PikaCopyTest, NoDaemonAndNoSecretAreLeftBehind) {
+  ReadToEnd();
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(options_.snapshot_dir)) {
+    EXPECT_THAT(entry.path().string(),
+                testing::AnyOf(HasSubstr("/dump"), HasSubstr("/snapshot"), HasSubstr("/lock"),
+                               testing::EndsWith("_db0"), testing::EndsWith("-db0")));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Dumps, PikaCopyTest,
+                         testing::Values(DumpFixture{"4.0.1", "4.0.1-pb", "dump/db0"},
+                                         DumpFixture{"3.0.16", "3.0.16-legacy", "dump"}),
+                         PikaCopyTest::Name);
+
+// A push by protocol pb, with a password; 1,500 files.
+class PikaPushedCopyTest : public PikaCopyTest {};
+TEST_P(PikaPushedCopyTest, EveryKeyComesBeforeTheBinlogThatFollows) { ExpectKeysBeforeBinlog(); }
+INSTANTIATE_TEST_SUITE_P(Dumps, PikaPushedCopyTest,
+                         testing::Values(DumpFixture{"3.4.0", "3.4.0-pb", "dump/db0"}),
+                         PikaCopyTest::Name);
+
+TEST_F(PikaSourceTest, ACopyIsFetchedNoFasterThanItMay) {
+  std::string pattern = std::filesystem::temp_directory_path() / "lockstep-pika-XXXXXX";
+  const std::string directory = mkdtemp(pattern.data());
+  pika::UnpackPikaFixture("4.0.1-pb", directory, "dump/db0");
+  StartMaster();
+  master_->SetDump("db0", directory + "/dump/db0", {3, 118515});
+  SourceOptions options;
+  options.until_end = true;
+  options.snapshot_dir = directory + "/copies";
+  options.snapshot_rate = 1'000'000;  // The dump has 2.1 MB.
+  const auto begun = std::chrono::steady_clock::now();
+  ASSERT_TRUE(Start({}, options).ok());
+  std::vector<SourceEvent> events;
+  ASSERT_TRUE(PollUntil(1'000'000, events).ok());
+  EXPECT_GT(events.size(), 700U);
+  EXPECT_GT(std::chrono::steady_clock::now() - begun, milliseconds(1'900));
+  source_.reset();
+  std::filesystem::remove_all(directory);
 }
 
 }  // namespace

@@ -70,7 +70,11 @@ struct SourceOptions {
   std::string source_db = {};            // table: libpq conninfo; secrets come from PGPASSFILE.
   std::string source_password = {};      // pika: the master's requirepass; empty: none is sent.
   std::string snapshot_dir = {};         // pika: where a full copy may be put; empty: none is made.
-  int32_t pika_slave_port = 0;           // pika: what we call ourselves; 0: any that is free.
+  std::string source_id = {};            // pika: what events call it; empty: host:port.
+  uint64_t snapshot_rate = 0;            // pika: bytes a second of a copy; 0: as they come.
+  // pika: so long a pushed copy may make no progress before it is asked for again.
+  std::chrono::milliseconds pika_push_idle_max{120'000};
+  int32_t pika_slave_port = 0;  // pika: what we call ourselves; 0: any that is free.
   // pika: so long a master may end below the position before that is refused (a slave that lags).
   std::chrono::milliseconds pika_behind_max{10'000};
   // table: a transaction that holds up delivery this long is named in the log.

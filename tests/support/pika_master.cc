@@ -54,6 +54,7 @@ PikaMaster::PikaMaster(PikaMasterOptions options) : options_(std::move(options))
 PikaMaster::~PikaMaster() {
   io_.stop();
   thread_.join();
+  for (std::thread& pusher : pushers_) pusher.join();
 }
 
 void PikaMaster::Accept(tcp::acceptor& acceptor, Serve serve) {
@@ -91,6 +92,11 @@ void PikaMaster::SetDump(const std::string& database, const std::string& directo
   if (!log.entries.empty()) return;
   log.begin = log.end = position;
   log.first_file = position.filenum;
+}
+
+void PikaMaster::SpoilPushes(int pushes) {
+  MutexLock lock(mu_);
+  spoiled_pushes_ = pushes;
 }
 
 void PikaMaster::SpoilSnapshots(int lists, int files) {

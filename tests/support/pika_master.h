@@ -60,6 +60,8 @@ class PikaMaster {
   // The database's dump, as bgsave leaves it, and where its binlog was then: an empty log goes on
   // there, and has nothing below.
   void SetDump(const std::string& database, const std::string& directory, BinlogPosition position);
+  // The next pushes (before 3.5) end in the middle.
+  void SpoilPushes(int pushes);
   // So many requests for the list are answered with "not ready", and so many for a file with
   // another dump's uuid.
   void SpoilSnapshots(int lists, int files);
@@ -119,6 +121,7 @@ class PikaMaster {
   };
 
   bool pb() const { return options_.version >= "3.1"; }
+  bool pushes() const { return options_.version < "3.5"; }
   bool marked() const { return options_.version < "3.0"; }
   // The entry that begins at `at`, or the next one.
   static FoundEntry EntryAt(const Log& log, BinlogPosition at);
@@ -130,6 +133,9 @@ class PikaMaster {
   void ServeClient(asio::ip::tcp::socket socket);
   void ServeHeartbeat(asio::ip::tcp::socket socket);
   void CountConnection();
+  // Pushes the database's dump, if it has one, to a slave that declared this address.
+  void Push(const std::string& database, const std::string& ip, int32_t slave_port)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Complain(const std::string& what) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const PikaMasterOptions options_;
@@ -142,6 +148,7 @@ class PikaMaster {
   std::set<std::shared_ptr<Peer>> peers_;
   std::map<int64_t, std::shared_ptr<LegacySlave>> slaves_;  // By sid; some of peers_.
   int64_t next_sid_ = 1;
+  std::vector<std::thread> pushers_;
 
   Mutex mu_;
   std::map<std::string, Log> logs_ ABSL_GUARDED_BY(mu_);
@@ -153,6 +160,7 @@ class PikaMaster {
   int dumps_ ABSL_GUARDED_BY(mu_) = 0;
   int spoiled_lists_ ABSL_GUARDED_BY(mu_) = 0;
   int spoiled_files_ ABSL_GUARDED_BY(mu_) = 0;
+  int spoiled_pushes_ ABSL_GUARDED_BY(mu_) = 0;
 
   std::thread thread_;
 };

@@ -298,6 +298,7 @@ class PikaMaster::LegacyClient final : public RespConnection {
     if (force || wish.filenum < log.first_file || wish.filenum > log.end.filenum ||
         wish < log.begin) {
       ++master_.dumps_;
+      master_.Push(kDatabase, std::string(args[1]), port);
       return Bulk("wait");
     }
     const FoundEntry entry = EntryAt(log, wish);

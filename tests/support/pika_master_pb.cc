@@ -129,8 +129,10 @@ class PikaMaster::PbConnection final : public Peer,
       database.set_db_name(name);
       database.set_slot_num(1);
     }
-    meta.set_run_id(std::string(40, 'a'));
-    meta.set_replication_id(master_.options_.replication_id);
+    if (!master_.pushes()) {
+      meta.set_run_id(std::string(40, 'a'));
+      meta.set_replication_id(master_.options_.replication_id);
+    }
     Say(response);
   }
 
@@ -176,6 +178,7 @@ class PikaMaster::PbConnection final : public Peer,
     slave.session_id = master_.logs_.at(name).next_session++;
     slave.heard_at = slave.sent_at = Clock::now();
     Response response;
+    if (master_.pushes()) master_.Push(name, request.node().ip(), request.node().port());
     response.set_type(DB_SYNC);
     response.set_status(STATUS_OK);
     response.mutable_db_sync()->mutable_slot()->set_db_name(name);
