@@ -224,6 +224,9 @@ TEST_F(CheckpointedSourceTest, TheLedgerDecidesWhateverTheExportsSay) {
     ASSERT_EQ(inner_.started.size(), 1U);
     EXPECT_EQ(inner_.started[0].checkpoint, ledger.checkpoint);
     const std::string said = testing::internal::GetCapturedStderr();
+    source.reset();
+    EXPECT_EQ(InFile(), 100) << "the ledger's is exported at the start, too";
+    EXPECT_EQ(InTopic(), 100);
     for (const char* place : {"file", "topic"}) {
       const std::string positions =
           absl::StrCat("place=", place, " position=0:", offset, " ledger=0:100");

@@ -208,15 +208,16 @@ TEST_F(WalSourceTest, ALedgerThatWentOnWithoutTheWalDecides) {
 
 TEST_F(WalSourceTest, AFullDiskEndsItAfterAllThatItHasAndLosesNothing) {
   outside_.bytes = 1'000;
+  disk_->room = 160'000;
   outside_.Have(100);
   ASSERT_TRUE(Start(0).ok());
-  EXPECT_EQ(Polled(100).size(), 100U);
-  disk_->room = 50'000;
+  EXPECT_TRUE(Await([&] { return outside_.Given() == 100; }));
   outside_.Have(200);
   EXPECT_TRUE(Await([&] { return outside_.Given() == 200; }));
   std::vector<SourceEvent> events;
   const absl::Status full = PollUntil(1'000, events);
   EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted) << full;
+  EXPECT_THAT(Positions(events), ElementsAreArray(Positions(1, 100)));
   disk_->room = INT64_MAX / 2;
   ASSERT_TRUE(Start(30).ok());
   EXPECT_THAT(Polled(170), ElementsAreArray(Positions(31, 200)));
