@@ -110,8 +110,9 @@ TEST_F(KafkaBroker, TopicsAreCreatedDescribedJudgedAndDeleted) {
 
   const KafkaSettings settings = admin_->TopicSettings(topic_, kPatience).value();
   EXPECT_EQ(settings.at("cleanup.policy"), "compact");
+  const TopicInfo topic{topic_, 2, 1};
   const auto findings =
-      CheckTopic({.topic = {topic_, 2, 1}, .settings = settings, .partition_count_expected = 3});
+      CheckTopic({.topic = topic, .settings = settings, .partition_count_expected = 3});
   const auto verdict = [&](const std::string& check) {
     for (const Finding& finding : findings) {
       if (finding.check == check) return finding.verdict;
