@@ -95,7 +95,7 @@ class LedgerOrder {
 
   // Looks up a seq at or above next_seq. `hint` is the caller's, starts at 0 and makes ascending
   // look-ups O(1).
-  Found Find(int32_t producer, Seq seq, int64_t& hint) const;
+  Found Find(int32_t index, Seq seq, int64_t& hint) const;
 
   Epoch epoch() const { return epoch_; }
   // The epoch is another now; what was current is frozen.
@@ -126,7 +126,7 @@ class LedgerOrder {
   int32_t AddHead(Head head);
   absl::Status AddRun(Run run, std::optional<Offset> passed);
   void SkipBeforeStart(Producer& producer);
-  void Push(int32_t producer);
+  void Push(int32_t index);
   void FinishRange();
   void SaveNext();
   void LoadNext();

@@ -24,6 +24,7 @@ struct Packed {
   uint32_t headers_bytes;
   uint32_t unused;
 };
+// NOLINTNEXTLINE(misc-redundant-expression): so it is today.
 static_assert(sizeof(Packed) == 48, "an overhead of less than 100 B a record is promised");
 static_assert(sizeof(Packed) % alignof(Packed) == 0, "records lie one behind the other");
 

@@ -57,7 +57,7 @@ void FifoParking::Clear() {
   queues_.clear();
   pool_ = ChunkPool();
   unwritten_bytes_ = 0;
-  for (const auto& [file, chunks] : files_) store_->Drop(file);
+  for (const auto& [file, chunks] : files_) store().Drop(file);
   files_.clear();
   stats_.records = 0;
   stats_.bytes = 0;
@@ -76,7 +76,7 @@ absl::Status FifoParking::Write() {
   }
   if (chunks.empty()) return absl::OkStatus();  // Emptied queues keep a little room.
   const uint64_t file = last_file_ + 1;
-  LOCKSTEP_RETURN_IF_ERROR(store_->Write(file, chunks));
+  LOCKSTEP_RETURN_IF_ERROR(store().Write(file, chunks));
   last_file_ = file;
   files_[file] = static_cast<int64_t>(chunks.size());
   unwritten_bytes_ = 0;
@@ -85,14 +85,14 @@ absl::Status FifoParking::Write() {
     unwritten_bytes_ += fifo.unwritten_bytes();
   }
   stats_.bytes_written += bytes;
-  stats_.store_bytes_peak = std::max(stats_.store_bytes_peak, store_->bytes());
+  stats_.store_bytes_peak = std::max(stats_.store_bytes_peak, store().bytes());
   return absl::OkStatus();
 }
 
 absl::Status FifoParking::Restore(size_t queue, const ChunkPool::Chunk& chunk) {
   ChunkPool::Chunk memory = pool_.Get(chunk.filled);
   const absl::Status read =
-      store_->Read(chunk.file, queue, chunk.first_seq, memory.bytes.get(), chunk.filled);
+      store().Read(chunk.file, queue, chunk.first_seq, memory.bytes.get(), chunk.filled);
   if (!read.ok()) {
     pool_.Give(std::move(memory));
     return read;
@@ -107,7 +107,7 @@ void FifoParking::DropUsedFiles(ProducerFifo& fifo) {
     const auto found = files_.find(file);
     LOCKSTEP_CHECK(found != files_.end() && found->second > 0, "a chunk is used up once");
     if (--found->second > 0) continue;
-    store_->Drop(file);
+    store().Drop(file);
     files_.erase(found);
   }
 }

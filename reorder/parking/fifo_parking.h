@@ -20,6 +20,7 @@
 #include <map>
 #include <vector>
 
+#include "common/base/check.h"
 #include "reorder/parking/chunk_store.h"
 #include "reorder/parking/parking_buffer.h"
 #include "reorder/producer_fifo.h"
@@ -45,6 +46,10 @@ class FifoParking final : public ParkingBuffer {
   size_t allocated_bytes() const { return pool_.allocated_bytes(); }
 
  private:
+  ChunkStore& store() {
+    LOCKSTEP_CHECK(store_ != nullptr, "without a budget nothing leaves memory");
+    return *store_;
+  }
   absl::Status Write();
   absl::Status Restore(size_t queue, const ChunkPool::Chunk& chunk);
   void DropUsedFiles(ProducerFifo& fifo);
