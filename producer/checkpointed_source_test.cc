@@ -18,7 +18,6 @@
 namespace lockstep {
 namespace {
 
-using pika::PikaCheckpoint;
 using std::chrono::milliseconds;
 using testing::AnyOf;
 using testing::ElementsAre;

@@ -40,7 +40,7 @@ class LegacyLink final : public PikaLink {
     bool open = false;
     bool reading = false;
     std::string written;  // Being written.
-    std::array<char, 64 * 1024> buffer;
+    std::array<char, 64 * 1024> buffer{};
   };
 
   void Begin() override;

@@ -36,7 +36,7 @@ void PbLink::Begin() {
   Tick();
   resolver_.async_resolve(
       host_, std::to_string(port_ + kReplicationPortOffset),
-      [this](asio::error_code error, Tcp::resolver::results_type to) {
+      [this](asio::error_code error, const Tcp::resolver::results_type& to) {
         if (error) {
           return Fail(
               absl::UnavailableError(absl::StrCat("the host is not found: ", error.message())));

@@ -41,7 +41,7 @@ class PbLink final : public PikaLink {
   Tcp::socket socket_{io_};
   asio::steady_timer timer_{io_};
   std::optional<PbSession> session_;
-  std::array<char, 64 * 1024> read_buffer_;
+  std::array<char, 64 * 1024> read_buffer_{};
   std::string written_;  // Being written.
   bool reading_ = false;
   std::chrono::steady_clock::time_point connect_deadline_;

@@ -71,10 +71,9 @@ void PbSession::OnBytes(std::string_view bytes, int64_t now_ms) {
     const auto frame = reader_.Next();
     if (!frame.ok()) {
       std::string hint;
-      if (reader_.frames() == 0)
-        hint =
-            "; is this the replication port (client port + 2000) of a "
-            "Pika 3.1 or later?";
+      if (reader_.frames() == 0) {
+        hint = "; is this the replication port (client port + 2000) of a Pika 3.1 or later?";
+      }
       return Fail(Annotate(frame.status(), "the master's bytes make no sense" + hint));
     }
     if (!*frame) break;

@@ -100,7 +100,7 @@ bool PikaLink::understood() {
 
 // ---------------------------------------------------------------- the link's thread
 
-void PikaLink::Fail(absl::Status status) {
+void PikaLink::Fail(const absl::Status& status) {
   {
     MutexLock lock(mu_);
     if (!status_.ok()) return;

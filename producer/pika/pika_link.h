@@ -78,7 +78,7 @@ class PikaLink {
   virtual void OnTaken(size_t items) = 0;  // The owner has taken so many.
   virtual void Close() = 0;                // No socket, timer or resolver may call back after it.
 
-  void Fail(absl::Status status);  // The first counts.
+  void Fail(const absl::Status& status);  // The first counts.
   void SetConnected();
   // The master has spoken this protocol; the database's name, if it is known.
   void SetUnderstood(const std::string& database);

@@ -32,7 +32,6 @@ using pika::BinlogPosition;
 using pika::PikaMaster;
 using pika::PikaMasterOptions;
 using std::chrono::milliseconds;
-using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
@@ -57,7 +56,7 @@ class PikaSourceTest : public testing::Test {
     }
   }
   // Opens and starts a source, as the producer does: again while it is unavailable.
-  absl::Status Start(const ResumePoint& point = {}, SourceOptions options = {},
+  absl::Status Start(const ResumePoint& point = {}, const SourceOptions& options = {},
                      const std::string& database = "") {
     source_ = OpenPikaSource({"127.0.0.1", master_->port(), database, protocol_}, options).value();
     const auto deadline = std::chrono::steady_clock::now() + kPatience;
