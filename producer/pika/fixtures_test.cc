@@ -621,7 +621,8 @@ TEST_P(DumpFixturesTest, EveryKeyValueAndExpiryIsTheMasters) {
     }
     for (const auto& [name, content] : found) {
       // 4.0 mangles a key with a NUL in its middle; the master itself does not find it any more.
-      const bool mangled = absl::StartsWith(GetParam(), "4.0") && absl::EndsWith(name, std::string("nul\0", 4));
+      const bool mangled =
+          absl::StartsWith(GetParam(), "4.0") && absl::EndsWith(name, std::string("nul\0", 4));
       ASSERT_TRUE(expected.contains(name) || mangled) << name;
     }
   }
