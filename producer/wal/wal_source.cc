@@ -49,8 +49,11 @@ class WalSource final : public Source {
       LOCKSTEP_RETURN_IF_ERROR(Place(point));
       placed_ = true;
     }
-    LOCKSTEP_RETURN_IF_ERROR(source_->Start(source_point_));
-    thread_ = std::thread([this] { Receive(); });
+    const absl::Status started = source_->Start(source_point_);
+    // What the WAL has goes out though the source is away.
+    const bool away = absl::IsUnavailable(started) && next_ < wal_->end();
+    if (!started.ok() && !away) return started;
+    thread_ = std::thread([this, away] { Receive(away); });
     return absl::OkStatus();
   }
 
@@ -136,10 +139,10 @@ class WalSource final : public Source {
 
   // ---------------------------------------------------------------- the thread
 
-  void Receive() {
+  void Receive(bool away) {
     std::vector<SourceEvent> batch;
-    absl::Status status;
-    while (AwaitRoom()) {
+    absl::Status status = away ? StartSource() : absl::OkStatus();
+    while (status.ok() && AwaitRoom()) {
       batch.clear();
       status = source_->Poll(kBatchMax, kPollWait, batch);
       if (const absl::Status appended = wal_->Append(batch); !appended.ok()) {
@@ -150,14 +153,22 @@ class WalSource final : public Source {
       if (!batch.empty()) Wake();
       if (absl::IsUnavailable(status)) {
         if (!Pause(status)) break;
-        continue;
+        status = absl::OkStatus();
       }
-      if (!status.ok() || source_->ended()) break;
+      if (source_->ended()) break;
     }
     MutexLock lock(mu_);
     received_ = std::move(status);
     done_ = true;
     changed_.NotifyAll();
+  }
+
+  // Until it is there. UNAVAILABLE: it is to stop.
+  absl::Status StartSource() {
+    for (;;) {
+      const absl::Status status = source_->Start(source_point_);
+      if (!absl::IsUnavailable(status) || !Pause(status)) return status;
+    }
   }
 
   // False: it is to stop.
@@ -213,9 +224,9 @@ class WalSource final : public Source {
 
   // The caller's thread only.
   bool placed_ = false;
-  ResumePoint source_point_;
-  uint64_t next_ = 0;       // Where Poll goes on.
-  std::deque<Mark> marks_;  // The ends of what Poll gave and the ledger has not got.
+  ResumePoint source_point_;  // Constant once the thread is there.
+  uint64_t next_ = 0;         // Where Poll goes on.
+  std::deque<Mark> marks_;    // The ends of what Poll gave and the ledger has not got.
 
   mutable Mutex mu_;
   CondVar changed_;

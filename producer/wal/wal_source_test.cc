@@ -26,12 +26,17 @@ struct Outside {
   int given ABSL_GUARDED_BY(mu) = 0;
   size_t bytes = 10;
   absl::Status trouble ABSL_GUARDED_BY(mu);
+  absl::Status start_trouble ABSL_GUARDED_BY(mu);
   std::vector<ResumePoint> started;
   std::vector<std::string> told;
 
   void Have(int events) {
     MutexLock lock(mu);
     last = events;
+  }
+  void SetStartTrouble(absl::Status status) {
+    MutexLock lock(mu);
+    start_trouble = std::move(status);
   }
   void SetTrouble(absl::Status status) {
     MutexLock lock(mu);
@@ -49,8 +54,9 @@ class WalSourceTest : public WalWorld {
    public:
     explicit Inner(Outside& outside) : outside_(outside) {}
     absl::Status Start(const ResumePoint& point) override {
-      outside_.started.push_back(point);
       MutexLock lock(outside_.mu);
+      if (!outside_.start_trouble.ok()) return outside_.start_trouble;
+      outside_.started.push_back(point);
       outside_.given = static_cast<int>(pika::ResumePosition(point).value().binlog.offset);
       return absl::OkStatus();
     }
@@ -115,6 +121,28 @@ class WalSourceTest : public WalWorld {
   Outside outside_;
   std::unique_ptr<Source> source_;
 };
+
+TEST_F(WalSourceTest, WhatItHasIsReplayedThoughTheSourceIsAway) {
+  outside_.Have(100);
+  ASSERT_TRUE(Start(0).ok());
+  ASSERT_EQ(Polled(100).size(), 100U);
+  outside_.SetStartTrouble(absl::UnavailableError("the master is away"));
+  ASSERT_TRUE(Start(40).ok());
+  EXPECT_THAT(Polled(60), ElementsAreArray(Positions(41, 100)));
+  std::vector<SourceEvent> events;
+  ASSERT_TRUE(
+      Await([&] { return absl::IsUnavailable(source_->Poll(100, milliseconds(20), events)); }));
+  EXPECT_FALSE(source_->ended());
+  EXPECT_THAT(events, IsEmpty());
+  outside_.SetStartTrouble(absl::OkStatus());
+  outside_.Have(110);
+  EXPECT_THAT(Polled(10), ElementsAreArray(Positions(101, 110)));
+  // With nothing to replay the caller is told.
+  outside_.SetStartTrouble(absl::UnavailableError("the master is away"));
+  EXPECT_TRUE(absl::IsUnavailable(Start(110)));
+  outside_.SetStartTrouble(absl::FailedPreconditionError("it has another history"));
+  EXPECT_TRUE(absl::IsFailedPrecondition(Start(40)));
+}
 
 TEST_F(WalSourceTest, TheSourceIsReadOnWhileNobodyPolls) {
   outside_.Have(5'000);
