@@ -7,12 +7,15 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <future>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -27,6 +30,7 @@
 #include "mirror-reconcile/readiness.h"
 #include "mirror-reconcile/session.h"
 #include "mirror-reconcile/verify.h"
+#include "producer/wal/wal.h"
 #include "tests/support/postgres_pair.h"
 
 namespace lockstep {
@@ -353,6 +357,51 @@ TEST_F(SiteTest, AnotherSurvivingLogGivesThePayloads) {
   ASSERT_TRUE(outcome.ok()) << outcome.status();
   EXPECT_EQ(outcome->reinjected, 40);
   EXPECT_TRUE(Verify(*session).good());
+}
+
+// Also while its process has the WAL open. What the WAL says otherwise than the ledger is refused.
+TEST_F(SiteTest, AProducersWalGivesThePayloads) {
+  Write(4, 10);
+  AwaitReplay();
+  ASSERT_TRUE(pair_->Sql(PostgresPair::kPrimary, database_, "truncate public.instructions_a").ok());
+  std::string pattern = testing::TempDir() + "site-wal-XXXXXX";
+  const std::filesystem::path parent = mkdtemp(pattern.data());
+  const absl::Cleanup removed = [&] { std::filesystem::remove_all(parent); };
+  const auto events = [](int last, const std::string& changed) {
+    std::vector<SourceEvent> made;
+    for (int i = 1; i <= last; ++i) {
+      SourceEvent& event = made.emplace_back();
+      event.at = std::to_string(i);
+      event.payload.value = absl::StrCat("a-", i, i == last ? changed : "");
+    }
+    return made;
+  };
+  const auto good = Wal::Open(parent / "good", {"a", "pika://p:9221"});
+  ASSERT_TRUE(good.ok()) << good.status();
+  ASSERT_TRUE((*good)->Append(events(20, "")).ok());
+  const auto bad = Wal::Open(parent / "bad", {"a", "pika://p:9221"});
+  ASSERT_TRUE(bad.ok()) << bad.status();
+  ASSERT_TRUE((*bad)->Append(events(20, "!")).ok());
+
+  const CommonOptions common = Common();
+  const auto reinject = [&](const char* wal) {
+    ReconcileOptions options;
+    options.payloads = {absl::StrCat("a=wal:", (parent / wal).string())};
+    auto session = Session::Open(common, options).value();
+    std::vector<Gap> gaps;
+    gaps.push_back(session->FindGapOf(session->streams().front(), false).value());
+    return ReinjectAll(*session, gaps, Epoch(2)).status();
+  };
+  const absl::Status refused = reinject("bad");
+  EXPECT_TRUE(absl::IsNotFound(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("its bytes are not what was written"));
+  const absl::Status status = reinject("good");
+  EXPECT_TRUE(status.ok()) << status;
+  ReconcileOptions options;
+  auto session = Session::Open(common, options).value();
+  const Verdicts verdicts = Verify(*session);
+  EXPECT_TRUE(verdicts.good());
+  EXPECT_EQ(verdicts.found, 40);
 }
 
 TEST_F(SiteTest, TopicWithFewerPartitionsThanTheLedgerIsRefused) {
