@@ -52,10 +52,10 @@ extern "C" {
 // NOLINTBEGIN(readability-inconsistent-declaration-parameter-name,bugprone-reserved-identifier):
 // the names are glibc's and the sanitizer's.
 
-// librdkafka counts references and publishes pointers with atomic operations that ThreadSanitizer
-// cannot see, so what librdkafka itself gives to free, memcpy or a lock looks like a race. Its
-// callbacks into our code stay checked: their frames are ours.
-const char* __tsan_default_suppressions() { return "race:librdkafka.so\n"; }
+// librdkafka and RocksDB count references and publish pointers with atomic operations that
+// ThreadSanitizer cannot see, so what they themselves give to free, memcpy or a lock looks like a
+// race. Their callbacks into our code stay checked: those frames are ours.
+const char* __tsan_default_suppressions() { return "race:librdkafka.so\nrace:librocksdb.so\n"; }
 
 // Not instrumented: librdkafka's frame here would put everything that runs in its threads under the
 // suppression.
