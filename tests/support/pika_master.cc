@@ -107,12 +107,14 @@ void PikaMaster::SpoilSnapshots(int lists, int files) {
 
 void PikaMaster::Complain(const std::string& what) { complaints_.push_back(what); }
 
-void PikaMaster::Append(const std::string& database, const std::vector<std::string_view>& args) {
-  AppendTogether(database, {args});
+void PikaMaster::Append(const std::string& database, const std::vector<std::string_view>& args,
+                        uint32_t exec_time_s) {
+  AppendTogether(database, {args}, exec_time_s);
 }
 
 void PikaMaster::AppendTogether(const std::string& database,
-                                const std::vector<std::vector<std::string_view>>& commands) {
+                                const std::vector<std::vector<std::string_view>>& commands,
+                                uint32_t exec_time_s) {
   LOCKSTEP_CHECK(commands.size() == 1 || !pb(), "from 3.1 on a record is one command");
   {
     MutexLock lock(mu_);
@@ -123,7 +125,7 @@ void PikaMaster::AppendTogether(const std::string& database,
     for (const auto& args : commands) {
       std::string content;
       AppendRespCommand(args, content);
-      const BinlogItem item{1'700'000'000, pb() ? 0U : 1U, logic_id, log.end, content};
+      const BinlogItem item{exec_time_s, pb() ? 0U : 1U, logic_id, log.end, content};
       if (marked()) {
         AppendMarkedCommand(item, entry.bytes);
       } else {

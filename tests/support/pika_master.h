@@ -50,10 +50,12 @@ class PikaMaster {
   int32_t port() const { return port_; }
 
   // Logs a command.
-  void Append(const std::string& database, const std::vector<std::string_view>& args);
+  void Append(const std::string& database, const std::vector<std::string_view>& args,
+              uint32_t exec_time_s = 1'700'000'000);
   // Logs several commands as one record, as versions before 3.0.5 log MSET.
   void AppendTogether(const std::string& database,
-                      const std::vector<std::vector<std::string_view>>& commands);
+                      const std::vector<std::vector<std::string_view>>& commands,
+                      uint32_t exec_time_s = 1'700'000'000);
   // Where the database's binlog ends.
   BinlogPosition End(const std::string& database);
 
