@@ -68,6 +68,8 @@ class CheckpointedSource final : public Source {
     return source_->FormatCheckpoint();
   }
 
+  std::optional<SourceStatus> Status() const override { return source_->Status(); }
+
  private:
   // ---------------------------------------------------------------- the start
 

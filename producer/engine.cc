@@ -26,6 +26,7 @@ constexpr milliseconds kStallAfter{10'000};
 constexpr milliseconds kStallLogEvery{30'000};
 constexpr milliseconds kLedgerRepeatAfter{100};
 constexpr milliseconds kSourceAwayPause{200};
+constexpr int32_t kStatisticsEveryMs = 1'000;
 constexpr milliseconds kTenurePause{500};  // Between a broken tenure and the next.
 
 }  // namespace
@@ -41,8 +42,13 @@ Producer::Engine::Engine(ProducerOptions options, std::unique_ptr<Source> source
 Producer::Engine::~Engine() { StopSource(); }
 
 ProducerProgress Producer::Engine::progress() const {
-  MutexLock lock(mu_);
-  return progress_;
+  ProducerProgress progress;
+  {
+    MutexLock lock(mu_);
+    progress = progress_;
+  }
+  progress.source = source_->Status();
+  return progress;
 }
 
 // ---------------------------------------------------------------- the source's thread
@@ -116,6 +122,11 @@ absl::Status Producer::Engine::RunTenures() {
     ever_started_ = true;
     KafkaProducerOptions kafka;
     kafka.kafka = options_.kafka;
+    kafka.statistics_interval_ms = kStatisticsEveryMs;
+    kafka.on_statistics = [this](const KafkaStatistics& statistics) {
+      MutexLock lock(mu_);
+      progress_.kafka = statistics;
+    };
     LOCKSTEP_ASSIGN_OR_RETURN(kafka_, KafkaProducer::Open(kafka));
     LOCKSTEP_ASSIGN_OR_RETURN(const ProducerTopic topic, kafka_->Topic(options_.topic));
     topic_ = topic;

@@ -2,13 +2,20 @@
 
 #include <chrono>
 
+#include "absl/strings/str_cat.h"
+
 #include "common/base/status_macros.h"
-#include "common/config/terminal.h"
 
 namespace lockstep {
 namespace {
 
 constexpr std::chrono::milliseconds kInterval{100};
+
+template <typename Clock>
+int64_t NowMs() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now().time_since_epoch())
+      .count();
+}
 
 }  // namespace
 
@@ -38,7 +45,6 @@ void ProducerMonitor::End() {
 }
 
 void ProducerMonitor::Watch(bool show_progress) {
-  ProgressBar bar("records", 0);
   bool told = false;
   while (!end_) {
     if (told) {
@@ -49,8 +55,33 @@ void ProducerMonitor::Watch(bool show_progress) {
     }
     const ProducerProgress now = producer_.progress();
     Export(now);
-    if (show_progress) bar.Update(now.records);
+    Show(now, show_progress);
   }
+  bar_.reset();
+}
+
+// A full copy has an end, whether or not the producer has.
+void ProducerMonitor::Show(const ProducerProgress& now, bool show_progress) {
+  std::string label;
+  int64_t done = now.records;
+  int64_t total = 0;
+  if (now.source && now.source->state == SourceState::kCopying) {
+    label = "full copy, bytes received";
+    done = static_cast<int64_t>(now.source->copy.received_bytes);
+  } else if (now.source && now.source->state == SourceState::kWalking) {
+    const auto left = now.source->copy.SecondsLeft();
+    label = absl::StrCat("full copy, keys", left ? absl::StrCat(", ", *left, " s left") : "");
+    done = now.source->copy.keys;
+    total = now.source->copy.keys_estimated;
+  } else if (show_progress) {
+    label = "records";
+  }
+  if (label != bar_label_) {
+    bar_.reset();
+    if (!label.empty()) bar_.emplace(label, total);
+    bar_label_ = label;
+  }
+  if (bar_) bar_->Update(done);
 }
 
 void ProducerMonitor::Export(const ProducerProgress& now) {
@@ -71,6 +102,12 @@ void ProducerMonitor::Export(const ProducerProgress& now) {
       .Set(static_cast<double>(now.in_flight_records));
   metrics_.Gauge("lockstep_solo_state", "1 while the epoch is solo: no standby confirms")
       .Set(now.solo ? 1 : 0);
+  if (now.kafka) kafka_metrics_(*now.kafka);
+  if (now.source) {
+    using std::chrono::steady_clock;
+    using std::chrono::system_clock;
+    source_metrics_.Export(*now.source, NowMs<system_clock>(), NowMs<steady_clock>());
+  }
   exported_ = now;
 }
 

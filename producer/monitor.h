@@ -4,14 +4,18 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
 #include "absl/status/statusor.h"
 
 #include "common/config/stop_request.h"
+#include "common/config/terminal.h"
+#include "common/metrics/kafka_metrics.h"
 #include "common/metrics/metrics.h"
 #include "producer/producer.h"
+#include "producer/source_metrics.h"
 
 namespace lockstep {
 
@@ -31,11 +35,16 @@ class ProducerMonitor {
   ProducerMonitor(Producer& producer, StopRequest& stop) : producer_(producer), stop_(stop) {}
   void Watch(bool show_progress);
   void Export(const ProducerProgress& now);
+  void Show(const ProducerProgress& now, bool show_progress);
 
   Producer& producer_;
   StopRequest& stop_;
   Metrics metrics_;
+  SourceMetrics source_metrics_{metrics_};
+  StatisticsHook kafka_metrics_ = KafkaStatisticsInto(metrics_);
   ProducerProgress exported_;
+  std::optional<ProgressBar> bar_;
+  std::string bar_label_;
   std::unique_ptr<MetricsServer> server_;
   std::atomic<bool> end_{false};
   std::thread thread_;

@@ -25,6 +25,7 @@
 #include "absl/status/status.h"
 
 #include "common/kafka/kafka_config.h"
+#include "common/kafka/kafka_statistics.h"
 #include "db-ledger/ledger.h"
 #include "producer/sources/source.h"
 
@@ -60,8 +61,10 @@ struct ProducerProgress {
   int64_t in_flight_records = 0;
   int64_t delivery_failures = 0;
   bool solo = false;
-  bool ready = false;         // Sending.
-  bool source_ended = false;  // And all of it is ledgered.
+  bool ready = false;                         // Sending.
+  bool source_ended = false;                  // And all of it is ledgered.
+  std::optional<KafkaStatistics> kafka = {};  // Of the present tenure's client.
+  std::optional<SourceStatus> source = {};    // nullopt: it tells nothing.
 };
 
 class Producer {

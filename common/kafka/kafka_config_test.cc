@@ -92,12 +92,15 @@ TEST(KafkaErrors, EveryKindHasItsStatus) {
 TEST(KafkaStatistics, TakesTheFewThatMatter) {
   const auto statistics = ParseKafkaStatistics(
       R"({"msg_cnt":3,"msg_size":300,"tx_bytes":10,"rx_bytes":20,"txmsgs":1,"rxmsgs":2,"brokers":{)"
-      R"("a":{"state":"UP","rtt":{"p99":5}},"b":{"state":"UP","rtt":{"p99":9}},"c":{"state":"INIT"}}})");
+      R"("a":{"state":"UP","rtt":{"p99":5},"txretries":2,"txerrs":3},"b":{"state":"UP","rtt":{"p99":9},"txretries":1,"req_timeouts":4},"c":{"state":"INIT"}}})");
   ASSERT_TRUE(statistics.ok());
   EXPECT_EQ(statistics->queued_records, 3);
   EXPECT_EQ(statistics->received_records, 2);
   EXPECT_EQ(statistics->brokers_up, 2);
   EXPECT_EQ(statistics->round_trip_p99_us, 9);
+  EXPECT_EQ(statistics->retries, 3);
+  EXPECT_EQ(statistics->errors, 3);
+  EXPECT_EQ(statistics->timeouts, 4);
   EXPECT_FALSE(ParseKafkaStatistics("x").ok());
 }
 

@@ -36,6 +36,9 @@ absl::StatusOr<KafkaStatistics> ParseKafkaStatistics(std::string_view json) {
         std::string_view(state->value.GetString()) == "UP") {
       ++statistics.brokers_up;
     }
+    statistics.retries += Number(broker.value, "txretries");
+    statistics.errors += Number(broker.value, "txerrs");
+    statistics.timeouts += Number(broker.value, "req_timeouts");
     const auto round_trip = broker.value.FindMember("rtt");
     if (round_trip != broker.value.MemberEnd() && round_trip->value.IsObject()) {
       statistics.round_trip_p99_us =

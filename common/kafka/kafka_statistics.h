@@ -18,6 +18,9 @@ struct KafkaStatistics {
   int64_t sent_records = 0;
   int64_t received_records = 0;
   int64_t brokers_up = 0;
+  int64_t retries = 0;  // Requests sent again, failed, timed out: totals since then, too.
+  int64_t errors = 0;
+  int64_t timeouts = 0;
   int64_t round_trip_p99_us = 0;  // Of the slowest broker.
 };
 

@@ -15,7 +15,21 @@ inline StatisticsHook KafkaStatisticsInto(Metrics& metrics, const MetricLabels& 
   auto* brokers = &metrics.Gauge("lockstep_kafka_brokers_up", "Brokers connected", labels);
   auto* round_trip = &metrics.Gauge("lockstep_kafka_round_trip_p99_seconds",
                                     "Round trip to the slowest broker", labels);
-  return [=](const KafkaStatistics& statistics) {
+  auto* retries =
+      &metrics.Counter("lockstep_kafka_retries_total", "Requests that were sent again", labels);
+  auto* errors =
+      &metrics.Counter("lockstep_kafka_request_errors_total", "Requests that failed", labels);
+  auto* timeouts =
+      &metrics.Counter("lockstep_kafka_request_timeouts_total", "Requests without answer", labels);
+  // A new handle counts from 0 again.
+  const auto count = [](prometheus::Counter* counter, int64_t before, int64_t now) {
+    counter->Increment(static_cast<double>(now < before ? now : now - before));
+  };
+  return [=, last = KafkaStatistics()](const KafkaStatistics& statistics) mutable {
+    count(retries, last.retries, statistics.retries);
+    count(errors, last.errors, statistics.errors);
+    count(timeouts, last.timeouts, statistics.timeouts);
+    last = statistics;
     queued_records->Set(static_cast<double>(statistics.queued_records));
     queued_bytes->Set(static_cast<double>(statistics.queued_bytes));
     brokers->Set(static_cast<double>(statistics.brokers_up));

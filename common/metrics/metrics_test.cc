@@ -33,6 +33,13 @@ TEST(Metrics, KafkaStatisticsAreShown) {
   EXPECT_THAT(metrics.Text(), HasSubstr("round_trip_p99_seconds{site=\"p\"} 0.0015"));
 }
 
+TEST(Metrics, KafkaTotalsGoOnOverANewHandle) {
+  Metrics metrics;
+  const auto hook = KafkaStatisticsInto(metrics);
+  for (const int64_t retries : {3, 5, 5, 2}) hook({.retries = retries});
+  EXPECT_THAT(metrics.Text(), HasSubstr("lockstep_kafka_retries_total 7"));
+}
+
 TEST(MetricsServer, ServesNumbersAndHealth) {
   Metrics metrics;
   metrics.Gauge("lockstep_parked_bytes", "Parked").Set(7);

@@ -159,6 +159,22 @@ absl::StatusOr<std::unique_ptr<DumpReader>> DumpReader::Open(const std::string& 
   return std::unique_ptr<DumpReader>(new DumpReader(family, std::move(units), now_ms));
 }
 
+int64_t DumpReader::EstimateKeys() const {
+  uint64_t all = 0;
+  for (const Unit& unit : units_) {
+    const auto store = Store::Open(family_, unit);
+    uint64_t keys = 0;
+    // What cannot be opened stops the walk, which says why.
+    if (!store.ok() ||
+        !(*store)->db->GetIntProperty((*store)->handles[0],
+                                      rocksdb::DB::Properties::kEstimateNumKeys, &keys)) {
+      return 0;
+    }
+    all += keys;
+  }
+  return static_cast<int64_t>(all);
+}
+
 absl::StatusOr<bool> DumpReader::NextKey() {
   for (;;) {
     if (store_ == nullptr) {

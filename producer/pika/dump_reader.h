@@ -40,6 +40,9 @@ class DumpReader {
   // The next batch. False: the dump's end. DATA_LOSS: the files are broken.
   absl::StatusOr<bool> Next(DumpBatch& batch);
 
+  // RocksDB's estimate of all keys, with stale ones; 0: not known.
+  int64_t EstimateKeys() const;
+
   int64_t keys() const { return keys_; }                // Begun so far.
   int64_t bad_records() const { return bad_records_; }  // Left out: they make no sense.
 

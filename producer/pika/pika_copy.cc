@@ -53,8 +53,7 @@ absl::StatusOr<bool> PikaCopy::Resume(uint64_t id, BinlogPosition position, uint
   const auto mark = RealFileSystem().Read(MarkPath());
   if (!mark.ok() || *mark != absl::StrCat(id, "\n")) return false;
   place_ = {id, position, 0, known};
-  LOCKSTEP_ASSIGN_OR_RETURN(reader_,
-                            DumpReader::Open(DumpDirectory(), static_cast<int64_t>(id) * 1000));
+  LOCKSTEP_RETURN_IF_ERROR(BeginWalk());
   Log(LogLevel::kInfo, "snapshot_resumed", {{"db", database_}, {"id", id}, {"behind", known}});
   return true;
 }
@@ -97,6 +96,7 @@ absl::Status PikaCopy::Ask(Protocol protocol, const std::string& host, int32_t p
     transfer_ = std::make_unique<SnapshotFetch>(host, port, database_, DumpDirectory(), rate_);
   }
   asked_ = true;
+  status_ = {};
   Log(LogLevel::kInfo, "snapshot_begun",
       {{"db", database_}, {"by", push ? "rsync" : "snapshot port"}});
   return absl::OkStatus();
@@ -120,7 +120,7 @@ absl::StatusOr<std::optional<BinlogPosition>> PikaCopy::Fetch(Protocol protocol,
   Progress("snapshot_receiving");
   if (!transfer_->done()) return std::nullopt;
   const absl::Status status = transfer_->status();
-  const uint64_t bytes = transfer_->received_bytes();
+  status_.received_bytes = transfer_->received_bytes();
   transfer_.reset();
   if (!status.ok()) {
     StartOver();
@@ -129,7 +129,10 @@ absl::StatusOr<std::optional<BinlogPosition>> PikaCopy::Fetch(Protocol protocol,
   asked_ = false;
   LOCKSTEP_ASSIGN_OR_RETURN(const BinlogPosition position, Finish(id_above));
   Log(LogLevel::kInfo, "snapshot_received",
-      {{"db", database_}, {"id", place_.id}, {"bytes", bytes}, {"position", position}});
+      {{"db", database_},
+       {"id", place_.id},
+       {"bytes", status_.received_bytes},
+       {"position", position}});
   return position;
 }
 
@@ -141,11 +144,18 @@ absl::StatusOr<BinlogPosition> PikaCopy::Finish(uint64_t id_above) {
                                                std::chrono::system_clock::now().time_since_epoch())
                                                .count());
   place_ = {std::max(now_s, id_above + 1), position, 0, 0};
-  LOCKSTEP_ASSIGN_OR_RETURN(
-      reader_, DumpReader::Open(DumpDirectory(), static_cast<int64_t>(place_.id) * 1000));
+  LOCKSTEP_RETURN_IF_ERROR(BeginWalk());
   LOCKSTEP_RETURN_IF_ERROR(
       ReplaceFile(RealFileSystem(), MarkPath(), absl::StrCat(place_.id, "\n")));
   return position;
+}
+
+absl::Status PikaCopy::BeginWalk() {
+  LOCKSTEP_ASSIGN_OR_RETURN(
+      reader_, DumpReader::Open(DumpDirectory(), static_cast<int64_t>(place_.id) * 1000));
+  status_.keys_estimated = reader_->EstimateKeys();
+  walk_begun_at_ = Clock::now();
+  return absl::OkStatus();
 }
 
 absl::StatusOr<bool> PikaCopy::Walk(size_t max, PikaEventWriter& writer,
@@ -155,6 +165,8 @@ absl::StatusOr<bool> PikaCopy::Walk(size_t max, PikaEventWriter& writer,
   // Batches are counted, too: those that are known already give no event.
   for (size_t batches = 0; events.size() - before < max && batches < 4 * max; ++batches) {
     LOCKSTEP_ASSIGN_OR_RETURN(const bool more, reader_->Next(batch));
+    status_.keys = reader_->keys();
+    status_.bad_records = reader_->bad_records();
     if (!more) {
       Log(LogLevel::kInfo, "snapshot_walked",
           {{"db", database_},
@@ -174,10 +186,27 @@ absl::StatusOr<bool> PikaCopy::Walk(size_t max, PikaEventWriter& writer,
 void PikaCopy::Progress(const char* event) {
   if (Clock::now() - logged_at_ < kProgressEvery) return;
   logged_at_ = Clock::now();
+  const CopyStatus now = status();
+  if (reader_ == nullptr) {
+    Log(LogLevel::kInfo, event, {{"db", database_}, {"received_bytes", now.received_bytes}});
+    return;
+  }
+  const auto left = now.SecondsLeft();
   Log(LogLevel::kInfo, event,
       {{"db", database_},
-       {"received_bytes", transfer_ == nullptr ? uint64_t{0} : transfer_->received_bytes()},
-       {"keys", reader_ == nullptr ? int64_t{0} : reader_->keys()}});
+       {"keys", now.keys},
+       {"keys_estimated", now.keys_estimated},
+       {"left_s", left ? absl::StrCat(*left) : "unknown"}});
+}
+
+CopyStatus PikaCopy::status() const {
+  CopyStatus status = status_;
+  if (transfer_ != nullptr) status.received_bytes = transfer_->received_bytes();
+  if (reader_ != nullptr) {
+    status.walk_ms =
+        std::chrono::duration_cast<milliseconds>(Clock::now() - walk_begun_at_).count();
+  }
+  return status;
 }
 
 void PikaCopy::Remove() {

@@ -22,6 +22,7 @@
 #include "producer/pika/dump_transfer.h"
 #include "producer/pika/pika_event.h"
 #include "producer/pika/pika_link.h"
+#include "producer/sources/source_status.h"
 
 namespace lockstep::pika {
 
@@ -54,6 +55,9 @@ class PikaCopy {
   // Appends the events of the next few batches; false: there are no more.
   absl::StatusOr<bool> Walk(size_t max, PikaEventWriter& writer, std::vector<SourceEvent>& events);
 
+  // How far it is.
+  CopyStatus status() const;
+
   // Lets go of the master, once the stream behind the copy has begun.
   void Release() { hold_.reset(); }
   // The copy is ledgered: its files go.
@@ -68,6 +72,7 @@ class PikaCopy {
   std::string DumpDirectory() const { return directory_ + "/dump"; }
   std::string MarkPath() const { return directory_ + "/snapshot"; }
   absl::StatusOr<BinlogPosition> Finish(uint64_t id_above);
+  absl::Status BeginWalk();
   void Progress(const char* event);
 
   const std::string directory_;
@@ -82,6 +87,8 @@ class PikaCopy {
   bool pushes_ = false;  // A master of protocol pb pushes its dump.
   PikaEventWriter::SnapshotPlace place_;
   std::unique_ptr<DumpReader> reader_;
+  CopyStatus status_;
+  std::chrono::steady_clock::time_point walk_begun_at_;
   std::chrono::steady_clock::time_point logged_at_ = std::chrono::steady_clock::now();
 };
 

@@ -98,6 +98,11 @@ bool PikaLink::understood() {
   return understood_;
 }
 
+BinlogPosition PikaLink::received_end() {
+  MutexLock lock(mu_);
+  return received_end_;
+}
+
 // ---------------------------------------------------------------- the link's thread
 
 void PikaLink::Fail(const absl::Status& status) {
@@ -135,6 +140,7 @@ void PikaLink::Add(std::vector<ReceivedItem> items) {
   if (items.empty()) return;
   {
     MutexLock lock(mu_);
+    received_end_ = items.back().end;
     for (ReceivedItem& item : items) {
       items_bytes_ += item.bytes.size();
       items_.push_back(std::move(item));

@@ -64,6 +64,8 @@ class PikaLink {
   // Whether somebody took the connection, and whether it spoke this protocol.
   bool connected();
   bool understood();
+  // The end of the last item that was read; 0:0: none.
+  BinlogPosition received_end();
 
  protected:
   PikaLink(std::string host, int32_t port);
@@ -99,6 +101,7 @@ class PikaLink {
   std::string database_ ABSL_GUARDED_BY(mu_);
   bool connected_ ABSL_GUARDED_BY(mu_) = false;
   bool understood_ ABSL_GUARDED_BY(mu_) = false;
+  BinlogPosition received_end_ ABSL_GUARDED_BY(mu_);
   std::optional<Ready> ready_ ABSL_GUARDED_BY(mu_);
   absl::Status status_ ABSL_GUARDED_BY(mu_);
 

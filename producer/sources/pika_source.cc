@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "common/base/mutex.h"
 #include "common/base/status_macros.h"
 #include "common/log/log.h"
 #include "producer/pika/pika_checkpoint.h"
@@ -24,7 +25,14 @@ using pika::ParsePikaPosition;
 using pika::PikaPosition;
 using std::chrono::milliseconds;
 
-constexpr milliseconds kReadyWait{1'000};  // A look, not a deadline: the link has its own.
+constexpr milliseconds kReadyWait{1'000};   // A look, not a deadline: the link has its own.
+constexpr milliseconds kQuietAfter{1'000};  // An entry's time is whole seconds.
+
+int64_t UnixMs() {
+  return std::chrono::duration_cast<milliseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
 
 class PikaSource final : public Source {
  public:
@@ -39,10 +47,23 @@ class PikaSource final : public Source {
       LOCKSTEP_RETURN_IF_ERROR(SetPosition(point));
       phase_ = Phase::kConnecting;
     }
-    return Connect();
+    const absl::Status status = Connect();
+    Publish();
+    return status;
   }
 
   absl::Status Poll(size_t max, milliseconds timeout, std::vector<SourceEvent>& events) override {
+    const absl::Status status = PollOnce(max, timeout, events);
+    Publish();
+    return status;
+  }
+
+  std::optional<SourceStatus> Status() const override {
+    MutexLock lock(mu_);
+    return published_;
+  }
+
+  absl::Status PollOnce(size_t max, milliseconds timeout, std::vector<SourceEvent>& events) {
     if (ended_) return absl::OkStatus();
     if (phase_ == Phase::kConnecting) {
       LOCKSTEP_RETURN_IF_ERROR(Connect());
@@ -62,6 +83,10 @@ class PikaSource final : public Source {
   void Acknowledge(std::string_view at, std::string_view /*checkpoint*/) override {
     // Once the binlog behind the copy is ledgered, nobody goes back into the copy.
     const auto position = ParsePikaPosition(at);
+    if (position.ok()) {
+      MutexLock lock(mu_);
+      published_.ledgered = *position;
+    }
     if (copy_ == nullptr || phase_ != Phase::kStreaming || !position.ok() ||
         position->snapshot_id != 0) {
       return;
@@ -97,6 +122,10 @@ class PikaSource final : public Source {
       }
     }
     position_ = read_to_ = resume_.binlog;
+    {
+      MutexLock lock(mu_);
+      published_.ledgered = resume_;
+    }
     if (resume_.snapshot_id == 0) parts_ = resume_.number;
     seen_ = resume_;
     if (!point.seen.empty()) {
@@ -145,6 +174,8 @@ class PikaSource final : public Source {
       replication_hash_ = pika::ReplicationHash(replication_id_);
     }
     if (!writer_) end_ = ready.master_end;
+    status_.master_end = ready.master_end;
+    if (writer_) unknown_commands_ += writer_->unknown_commands();
     const std::string& id = options_.source_id;
     writer_.emplace(pika::PikaSourceDescriptor{id.empty() ? spec_.Address() : id, spec_.host,
                                                spec_.port, replication_id_, protocol_},
@@ -217,6 +248,7 @@ class PikaSource final : public Source {
     const size_t before = events.size();
     LOCKSTEP_ASSIGN_OR_RETURN(walk_, copy_->Walk(max, *writer_, events));
     for (size_t i = before; i < events.size(); ++i) events[i].resume = {0, 0, replication_hash_};
+    status_.snapshot_events += static_cast<int64_t>(events.size() - before);
     if (walk_) return absl::OkStatus();
     resume_ = PikaPosition();
     phase_ = Phase::kStreaming;
@@ -246,7 +278,11 @@ class PikaSource final : public Source {
     position_ = item.part == 0 ? item.end : parsed.start;
     parts_ = item.part;
     copied_ = false;
-    if (!pika::IsPaddingItem(parsed)) logic_id_ = parsed.logic_id;
+    if (!pika::IsPaddingItem(parsed)) {
+      logic_id_ = parsed.logic_id;
+      const int64_t logged_at_ms = int64_t{parsed.exec_time_s} * 1000;
+      status_.current_at_ms = std::max(status_.current_at_ms, logged_at_ms);
+    }
     if (!event) return absl::OkStatus();
     if (parts_ > 0) event->at = absl::StrCat(ToString(position_), ":0:", parts_);
     if (writer_->unknown_commands() == 1 && !unknown_named_) {
@@ -258,6 +294,7 @@ class PikaSource final : public Source {
     }
     event->resume[2] = replication_hash_;
     events.push_back(*std::move(event));
+    ++status_.binlog_events;
     return absl::OkStatus();
   }
 
@@ -266,6 +303,8 @@ class PikaSource final : public Source {
   absl::Status Judge(const absl::Status& status) {
     if (absl::IsUnavailable(status) && !link_->failed()) return status;
     if (database_.empty()) database_ = link_->database();
+    if (phase_ == Phase::kStreaming) ++status_.disconnects;
+    if (absl::IsDataLoss(status)) ++status_.damages;
     const bool other_protocol = TryOtherProtocol(status.code());
     link_.reset();
     phase_ = Phase::kConnecting;
@@ -324,6 +363,41 @@ class PikaSource final : public Source {
     return absl::OkStatus();
   }
 
+  // ---------------------------------------------------------------- what others may see
+
+  void Publish() {
+    const Clock::time_point now = Clock::now();
+    if (status_.received != read_to_) received_at_ = now;
+    status_.received = read_to_;
+    switch (phase_) {
+      case Phase::kCopying:
+        status_.state = SourceState::kCopying;
+        break;
+      case Phase::kWalking:
+        status_.state = SourceState::kWalking;
+        break;
+      case Phase::kStreaming:
+        status_.state = SourceState::kStreaming;
+        break;
+      default:
+        status_.state = SourceState::kConnecting;
+    }
+    status_.protocol = protocol_ == pika::Protocol::kPb ? "pb" : "legacy";
+    if (link_ != nullptr && status_.master_end) {
+      status_.master_end = std::max(*status_.master_end, link_->received_end());
+    }
+    // A backlog comes without a pause; only a pause tells that there is none.
+    status_.caught_up = phase_ == Phase::kStreaming && read_to_ >= status_.master_end &&
+                        now - received_at_ >= kQuietAfter;
+    if (status_.caught_up) status_.current_at_ms = UnixMs();
+    if (copy_ != nullptr) status_.copy = copy_->status();
+    status_.unknown_commands = unknown_commands_ + (writer_ ? writer_->unknown_commands() : 0);
+    MutexLock lock(mu_);
+    const PikaPosition ledgered = published_.ledgered;
+    published_ = status_;
+    published_.ledgered = ledgered;
+  }
+
   const PikaSpec spec_;
   const SourceOptions options_;
   pika::Protocol protocol_;  // Of link_.
@@ -351,6 +425,12 @@ class PikaSource final : public Source {
   bool unknown_named_ = false;
   std::optional<pika::BinlogPosition> lost_at_;
   std::optional<Clock::time_point> behind_since_;
+
+  SourceStatus status_;
+  Clock::time_point received_at_;
+  int64_t unknown_commands_ = 0;  // Of earlier writers.
+  mutable Mutex mu_;
+  SourceStatus published_ ABSL_GUARDED_BY(mu_);  // status_, and `ledgered`.
 };
 
 }  // namespace

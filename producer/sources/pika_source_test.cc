@@ -6,6 +6,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <random>
 #include <set>
@@ -22,6 +23,7 @@
 
 #include "producer/pika/dump_reader.h"
 #include "producer/pika/event_schema.h"
+#include "producer/source_metrics.h"
 #include "tests/support/pika_fixtures.h"
 #include "tests/support/pika_master.h"
 
@@ -97,6 +99,18 @@ class PikaSourceTest : public testing::Test {
     EXPECT_EQ(ToString(master_->Acknowledged("db0")), ToString(end));
   }
 
+  SourceStatus Status() const { return source_->Status().value(); }
+  // Polls until the status is as wanted.
+  bool PollUntilStatus(const std::function<bool(const SourceStatus&)>& as_wanted) {
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    std::vector<SourceEvent> events;
+    while (!as_wanted(Status())) {
+      if (std::chrono::steady_clock::now() > deadline) return false;
+      (void)source_->Poll(10, milliseconds(20), events);
+    }
+    return true;
+  }
+
   PikaProtocol protocol_ = PikaProtocol::kAuto;
   std::unique_ptr<PikaMaster> master_;
   std::unique_ptr<Source> source_;
@@ -114,6 +128,145 @@ TEST_F(PikaSourceTest, StreamsWhatIsThereAndWhatComes) {
   AwaitAcknowledged(master_->End("db0"));
   EXPECT_GT(master_->End("db0").filenum, 3U);
   EXPECT_THAT(master_->Complaints(), IsEmpty());
+}
+
+TEST_F(PikaSourceTest, TellsItsPositionItsLagAndItsConnection) {
+  StartMaster();
+  Append(1, 100);
+  ASSERT_TRUE(Start({"0:0:0:0:0", "", ""}).ok());
+  const BinlogPosition end = master_->End("db0");
+  EXPECT_EQ(Status().state, SourceState::kStreaming);
+  EXPECT_EQ(Status().protocol, "pb");
+  EXPECT_EQ(Status().master_end, end);
+  EXPECT_EQ(Status().LagBytes(), end.offset);
+  EXPECT_EQ(Status().LagSeconds(1'800'000'000'000), std::nullopt);
+
+  std::vector<SourceEvent> events;
+  while (events.size() < 40) {
+    ASSERT_TRUE(source_->Poll(40 - events.size(), milliseconds(1'000), events).ok());
+  }
+  EXPECT_EQ(ToString(Status().received), events.back().at);
+  EXPECT_EQ(Status().LagBytes(), end.offset - Status().received.offset);
+  EXPECT_FALSE(Status().caught_up);
+  rapidjson::Document json;
+  json.Parse(events.back().payload.value->c_str());
+  EXPECT_EQ(Status().LagSeconds(json["ts_ms"].GetInt64() + 7'500), 7.5);
+  EXPECT_EQ(Status().binlog_events, 40);
+  EXPECT_EQ(Status().ledgered, pika::PikaPosition());
+  source_->Acknowledge(events[29].at, "");
+  EXPECT_EQ(ToString(Status().ledgered), events[29].at);
+
+  ASSERT_TRUE(PollUntil(100, events).ok());
+  EXPECT_EQ(Status().LagBytes(), 0U);
+  EXPECT_FALSE(Status().caught_up) << "no pause yet";
+  ASSERT_TRUE(PollUntilStatus([](const SourceStatus& now) { return now.caught_up; }));
+  EXPECT_EQ(Status().LagSeconds(1'800'000'000'000), 0);
+
+  // What comes later moves the master's end as far as it was sent.
+  Append(101, 300);
+  ASSERT_TRUE(PollUntil(101, events).ok());
+  EXPECT_FALSE(Status().caught_up);
+  ASSERT_TRUE(PollUntil(300, events).ok());
+  EXPECT_EQ(Status().master_end, master_->End("db0"));
+  EXPECT_EQ(Status().LagBytes(), 0U);
+
+  const int64_t current_at_ms = Status().current_at_ms;
+  master_->SetSilent(true);
+  master_->Disconnect();
+  ASSERT_TRUE(PollUntilStatus(
+      [](const SourceStatus& now) { return now.state == SourceState::kConnecting; }));
+  EXPECT_EQ(Status().disconnects, 1);
+  EXPECT_FALSE(Status().caught_up);
+  EXPECT_GE(*Status().LagSeconds(current_at_ms + 9'000'000), 1'000);
+  master_->SetSilent(false);
+  master_->Disconnect();
+  ASSERT_TRUE(PollUntilStatus([](const SourceStatus& now) { return now.caught_up; }));
+  EXPECT_EQ(Status().state, SourceState::kStreaming);
+  EXPECT_EQ(Status().disconnects, 1);
+  EXPECT_EQ(Status().binlog_events, 300);
+}
+
+TEST_F(PikaSourceTest, CountsUnknownCommandsOverConnections) {
+  StartMaster();
+  ASSERT_TRUE(Start().ok());
+  for (int i = 1; i <= 2; ++i) {
+    master_->Append("db0", {"NEWCOMMAND", "x"});
+    ASSERT_TRUE(PollUntilStatus([&](const SourceStatus& now) { return now.binlog_events == i; }));
+    EXPECT_EQ(Status().unknown_commands, i);
+    master_->Disconnect();
+    ASSERT_TRUE(PollUntilStatus([&](const SourceStatus& now) {
+      return now.disconnects == i && now.state == SourceState::kStreaming;
+    }));
+  }
+  EXPECT_EQ(Status().unknown_commands, 2);
+}
+
+TEST(SourceStatus, LagIsExactWithinAFileAndALowerBoundAcrossFiles) {
+  SourceStatus status;
+  EXPECT_EQ(status.LagBytes(), std::nullopt);
+  status.received = {3, 400};
+  status.master_end = BinlogPosition{3, 1000};
+  EXPECT_EQ(status.LagBytes(), 600U);
+  EXPECT_EQ(status.LagFiles(), 0U);
+  status.master_end = BinlogPosition{5, 70};
+  EXPECT_EQ(status.LagBytes(), 70U);
+  EXPECT_EQ(status.LagFiles(), 2U);
+  status.master_end = BinlogPosition{2, 1'000'000};
+  EXPECT_EQ(status.LagBytes(), 0U);
+  EXPECT_EQ(status.LagFiles(), 0U);
+}
+
+TEST(SourceStatus, TheWalksTimeLeftFollowsItsPace) {
+  CopyStatus copy{.keys = 250, .keys_estimated = 1000, .walk_ms = 10'000};
+  EXPECT_EQ(copy.SecondsLeft(), 30);
+  copy.keys = 1200;  // Some keys were written twice: it is an estimate.
+  EXPECT_EQ(copy.SecondsLeft(), 0);
+  copy.keys_estimated = 0;
+  EXPECT_EQ(copy.SecondsLeft(), std::nullopt);
+}
+
+TEST(SourceMetrics, ShowsWhatIsKnownAndTheCheckpointsAge) {
+  Metrics metrics;
+  SourceMetrics shown(metrics);
+  SourceStatus status;
+  shown.Export(status, 1'000'000, 0);
+  EXPECT_THAT(metrics.Text(), HasSubstr("lockstep_pika_connected 0"));
+  EXPECT_THAT(metrics.Text(), testing::Not(HasSubstr("lockstep_pika_lag_")));
+  EXPECT_THAT(metrics.Text(), HasSubstr("lockstep_pika_checkpoint_age_seconds 0"));
+
+  status.state = SourceState::kStreaming;
+  status.protocol = "legacy";
+  status.received = {2, 700};
+  status.ledgered.binlog = {2, 500};
+  status.master_end = BinlogPosition{2, 1000};
+  status.current_at_ms = 996'000;
+  status.binlog_events = 7;
+  status.disconnects = 1;
+  shown.Export(status, 1'000'000, 1'000);
+  shown.Export(status, 1'000'000, 31'000);
+  const std::string text = metrics.Text();
+  for (const char* line :
+       {"lockstep_pika_connected 1", "lockstep_pika_state{state=\"streaming\"} 1",
+        "lockstep_pika_state{state=\"connecting\"} 0",
+        "lockstep_pika_protocol{protocol=\"legacy\"} 1",
+        "lockstep_pika_position_filenum{point=\"received\"} 2",
+        "lockstep_pika_position_offset_bytes{point=\"received\"} 700",
+        "lockstep_pika_position_offset_bytes{point=\"ledgered\"} 500",
+        "lockstep_pika_position_offset_bytes{point=\"master_end\"} 1000",
+        "lockstep_pika_lag_bytes 300", "lockstep_pika_lag_seconds 4",
+        "lockstep_pika_checkpoint_age_seconds 30", "lockstep_pika_events_total{type=\"binlog\"} 7",
+        "lockstep_pika_disconnects_total 1"}) {
+    EXPECT_THAT(text, HasSubstr(std::string(line) + "\n"));
+  }
+  status.ledgered.binlog = {2, 600};
+  shown.Export(status, 1'000'000, 40'000);
+  EXPECT_THAT(metrics.Text(), HasSubstr("lockstep_pika_checkpoint_age_seconds 0"));
+  shown.Export(status, 1'000'000, 45'000);
+  EXPECT_THAT(metrics.Text(), HasSubstr("lockstep_pika_checkpoint_age_seconds 5"));
+  status.ledgered.binlog = status.received;
+  shown.Export(status, 1'000'000, 99'000);
+  shown.Export(status, 1'000'000, 200'000);  // Nothing comes, nothing is late.
+  EXPECT_THAT(metrics.Text(), HasSubstr("lockstep_pika_checkpoint_age_seconds 0"));
 }
 
 TEST_F(PikaSourceTest, EventsCallTheSourceByItsId) {
@@ -589,6 +742,33 @@ void PikaCopyTest::ExpectKeysBeforeBinlog() {
 }
 
 TEST_P(PikaCopyTest, EveryKeyComesBeforeTheBinlogThatFollows) { ExpectKeysBeforeBinlog(); }
+
+TEST_P(PikaCopyTest, TellsHowFarTheCopyIs) {
+  Append(1, 5);
+  ASSERT_TRUE(Start({}, options_).ok());
+  ASSERT_TRUE(
+      PollUntilStatus([](const SourceStatus& now) { return now.state == SourceState::kCopying; }));
+  ASSERT_TRUE(
+      PollUntilStatus([](const SourceStatus& now) { return now.state == SourceState::kWalking; }));
+  EXPECT_EQ(Status().received, position_);
+  const int64_t before = Status().snapshot_events;  // Of the first, short look.
+  EXPECT_LT(before, 20);
+  EXPECT_GT(Status().copy.received_bytes, 100'000U);
+  const auto keys = static_cast<int64_t>(KeysInDump());
+  EXPECT_GT(Status().copy.keys_estimated, keys / 2);  // With stale keys, without some new ones.
+  EXPECT_LT(Status().copy.keys_estimated, keys * 2);
+  std::vector<SourceEvent> events;
+  ASSERT_TRUE(source_->Poll(50, milliseconds(20), events).ok());
+  EXPECT_EQ(Status().snapshot_events - before, static_cast<int64_t>(events.size()));
+  EXPECT_GT(Status().copy.keys, 0);
+  EXPECT_LE(Status().copy.keys, Status().snapshot_events);
+  EXPECT_TRUE(Status().copy.SecondsLeft().has_value());
+  ASSERT_TRUE(PollUntil(1'000'000, events).ok());
+  EXPECT_EQ(Status().state, SourceState::kStreaming);
+  EXPECT_EQ(Status().snapshot_events - before, static_cast<int64_t>(events.size()) - 5);
+  EXPECT_EQ(Status().copy.keys, keys);
+  EXPECT_EQ(Status().binlog_events, 5);
+}
 
 TEST_P(PikaCopyTest, AProcessThatDiedInTheMiddleGoesOnWithTheSameCopy) {
   Append(1, 5);

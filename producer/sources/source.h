@@ -11,13 +11,14 @@
 //   others               it can not be done (bad line, wrong table, no permission). Exit 2.
 // After any error but UNAVAILABLE the source is of no further use.
 //
-// Not thread-safe, except FormatCheckpoint's result.
+// Not thread-safe, except Status and FormatCheckpoint's result.
 #ifndef LOCKSTEP_PRODUCER_SOURCES_SOURCE_H_
 #define LOCKSTEP_PRODUCER_SOURCES_SOURCE_H_
 
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,6 +28,7 @@
 
 #include "producer/source_event.h"
 #include "producer/sources/source_spec.h"
+#include "producer/sources/source_status.h"
 
 namespace lockstep {
 
@@ -60,6 +62,9 @@ class Source {
   virtual std::function<std::string(const SourceEvent&)> FormatCheckpoint() const {
     return nullptr;
   }
+
+  // Any thread may call it at any time. nullopt: it has nothing to tell.
+  virtual std::optional<SourceStatus> Status() const { return std::nullopt; }
 };
 
 enum class BadLines { kStop, kSkip };

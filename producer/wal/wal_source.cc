@@ -86,6 +86,9 @@ class WalSource final : public Source {
     {
       MutexLock lock(mu_);
       told_.emplace(std::string(at), std::string(checkpoint));
+      if (const auto position = pika::ParsePikaPosition(at); position.ok()) {
+        ledgered_at_ = *position;
+      }
       ledgered_ = std::max(ledgered_, ledgered);
       changed_.NotifyAll();
     }
@@ -96,11 +99,25 @@ class WalSource final : public Source {
     return source_->FormatCheckpoint();
   }
 
+  std::optional<SourceStatus> Status() const override {
+    std::optional<SourceStatus> status = source_->Status();
+    MutexLock lock(mu_);
+    if (!status) return status;
+    // The source goes on behind the WAL, and hears of the ledger later.
+    status->ledgered = ledgered_at_;
+    status->wal_unledgered_bytes = wal_->end() - ledgered_;
+    return status;
+  }
+
  private:
   // Where Poll goes on, and where the source.
   absl::Status Place(const ResumePoint& point) {
     LOCKSTEP_ASSIGN_OR_RETURN(const pika::PikaPosition position, pika::ResumePosition(point));
     const std::string resume = ToString(position);
+    {
+      MutexLock lock(mu_);
+      ledgered_at_ = position;
+    }
     source_point_ = point;
     const std::string last = wal_->last_at();
     if (last.empty() || CompareSourcePositions(last, resume) <= 0) {
@@ -235,6 +252,7 @@ class WalSource final : public Source {
   absl::Status received_ ABSL_GUARDED_BY(mu_);
   absl::Status away_ ABSL_GUARDED_BY(mu_);  // Once.
   uint64_t ledgered_ ABSL_GUARDED_BY(mu_) = 0;
+  pika::PikaPosition ledgered_at_ ABSL_GUARDED_BY(mu_);
   std::optional<std::pair<std::string, std::string>> told_ ABSL_GUARDED_BY(mu_);
 
   std::thread thread_;  // Last: it uses the rest.

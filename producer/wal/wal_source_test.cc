@@ -75,6 +75,12 @@ class WalSourceTest : public WalWorld {
     std::function<std::string(const SourceEvent&)> FormatCheckpoint() const override {
       return pika::FormatPikaCheckpoint;
     }
+    std::optional<SourceStatus> Status() const override {
+      SourceStatus status;
+      status.binlog_events = 17;
+      status.ledgered.binlog = {9, 9};  // It goes on behind the WAL.
+      return status;
+    }
 
    private:
     Outside& outside_;
@@ -169,6 +175,24 @@ TEST_F(WalSourceTest, WhatTheLedgerHasNotGotIsReplayed) {
   ASSERT_TRUE(source_->Start({pika::FormatPikaCheckpoint(Event(40)), "0:60", "0:60"}).ok());
   EXPECT_EQ(outside_.started.back().floor, "");
   EXPECT_THAT(Polled(43), ElementsAreArray(Positions(61, 103)));
+}
+
+TEST_F(WalSourceTest, TellsWhatTheLedgerHasAndWhatItHasNot) {
+  outside_.Have(100);
+  ASSERT_TRUE(Start(0).ok());
+  ASSERT_EQ(Polled(100).size(), 100U);
+  Ledgered(40);
+  const auto at = [&] { return ToString(source_->Status()->ledgered); };
+  EXPECT_EQ(at(), "0:40");
+  EXPECT_EQ(source_->Status()->binlog_events, 17);
+  ASSERT_TRUE(Start(40).ok());
+  EXPECT_EQ(at(), "0:40");
+  const uint64_t bytes = source_->Status()->wal_unledgered_bytes.value();
+  EXPECT_GT(bytes, 60U * 10);
+  ASSERT_EQ(Polled(60).size(), 60U);
+  Ledgered(100);
+  EXPECT_EQ(at(), "0:100");
+  EXPECT_EQ(source_->Status()->wal_unledgered_bytes, 0U);
 }
 
 TEST_F(WalSourceTest, AReplayedEventIsTheSameBytes) {
