@@ -26,6 +26,7 @@
 #include "producer/no_ledger.h"
 #include "producer/producer.h"
 #include "producer/sources/source.h"
+#include "producer/status_command.h"
 #include "producer/wal/wal_source.h"
 
 namespace lockstep {
@@ -225,6 +226,13 @@ std::vector<std::string> Validate(const CommonOptions& common, const Flags& flag
   return complaints;
 }
 
+std::vector<std::string> ValidateStatus(const CommonOptions& common, const Flags& flags) {
+  std::vector<std::string> complaints;
+  if (flags.name.empty()) complaints.emplace_back("--name is required");
+  if (common.ledger.empty()) complaints.emplace_back("--ledger is required");
+  return complaints;
+}
+
 ProducerOptions MakeOptions(const CommonOptions& common, const Flags& flags) {
   ProducerOptions options;
   options.name = flags.name;
@@ -362,14 +370,27 @@ int main(int argc, char** argv) {
            {"lockstep-producer --name A --topic orders --brokers P:9092 --ledger 'host=db1,db2 "
             "dbname=lockstep' --source 'table:public.outbox?id=id&value=payload'",
             "lockstep-producer --name B … --source jsonl:/data/orders.jsonl --until-end",
-            "kcat … | lockstep-producer --name C … --source jsonl:- --partition 3"}},
+            "lockstep-producer status --name A --ledger 'host=db1,db2 dbname=lockstep' --metrics "
+            "127.0.0.1:9464"}},
       lockstep::kKafkaFlags | lockstep::kLedgerFlags | lockstep::kStreamFlags |
           lockstep::kDrainFlags | lockstep::kMetricsFlags);
   lockstep::Flags flags;
   lockstep::AddFlags(program, flags);
-  const auto exit =
-      program.Parse(argc, argv, [&] { return lockstep::Validate(program.options(), flags); });
+  lockstep::StatusOptions status;
+  CLI::App& status_command = program.AddCommand(
+      "status", "Only look: what the ledger knows of --name, what the running one's --metrics say");
+  status_command.add_flag("--watch", status.watch, "Again and again, until Ctrl-C");
+  program.AddDuration(status_command, "--interval", status.interval, "Between two screens");
+  program.app().require_subcommand(0, 1);
+  const auto exit = program.Parse(argc, argv, [&] {
+    return program.command().empty() ? lockstep::Validate(program.options(), flags)
+                                     : lockstep::ValidateStatus(program.options(), flags);
+  });
   if (exit) return lockstep::ToInt(*exit);
+  if (!program.command().empty()) {
+    status.name = flags.name;
+    return lockstep::ExitWith("lockstep-producer", lockstep::RunStatus(program.options(), status));
+  }
   lockstep::StopRequest& stop = lockstep::StopRequest::Install();
   return lockstep::ExitWith("lockstep-producer",
                             lockstep::RunProducer(program.options(), flags, stop));

@@ -12,6 +12,9 @@
 #include "tests/support/pika_fixtures.h"
 #include "tests/support/pika_master.h"
 
+#include <asio/io_context.hpp>
+#include <asio/ip/tcp.hpp>
+
 namespace lockstep {
 namespace {
 
@@ -290,6 +293,71 @@ TEST_F(PikaProgramTest, WhatWasReceivedWhileKafkaWasAwayOutlivesKillAndPurge) {
     }
   }
   EXPECT_EQ(records, 6'010);
+}
+
+// The address of a port that was free a moment ago.
+std::string FreeAddress() {
+  asio::io_context io;
+  const asio::ip::tcp::acceptor acceptor(io, {asio::ip::make_address("127.0.0.1"), 0});
+  return absl::StrCat("127.0.0.1:", acceptor.local_endpoint().port());
+}
+
+TEST_F(PikaProgramTest, StatusSaysWhatTheLedgerAndTheRunningProducerSay) {
+  const std::string metrics = FreeAddress();
+  int code = 0;
+  const auto status = [&](const std::string& name, std::vector<std::string> more) {
+    std::vector<std::string> arguments = {"status", "--name", name, "--ledger", Conninfo("reader")};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    auto process = std::make_unique<Process>(arguments, absl::StrCat(directory_, "/run-", ++runs_));
+    code = process->Wait();
+    return process;
+  };
+  EXPECT_THAT(status("A", {})->Err(), HasSubstr("the ledger knows no producer 'A'; it knows none"));
+  EXPECT_EQ(code, 2);
+
+  Append(1, 300);
+  auto process = Start(Source(), {"--metrics", metrics});
+  const std::string end = ToString(master_->End("db0"));
+  rapidjson::Document json;
+  const auto deadline = std::chrono::steady_clock::now() + milliseconds(30'000);
+  do {
+    ASSERT_LT(std::chrono::steady_clock::now(), deadline) << process->Err();
+    json.Parse(status("A", {"--format", "json", "--metrics", metrics})->Out().c_str());
+  } while (code != 0 || json["running"]["lag_seconds"].IsNull() ||
+           json["running"]["lag_seconds"].GetDouble() != 0);
+  EXPECT_EQ(json["producer"].GetString(), std::string("A"));
+  EXPECT_EQ(json["epoch"].GetInt(), 1);
+  EXPECT_EQ(json["source"].GetString(), Source());
+  EXPECT_EQ(json["checkpoint_in_words"].GetString(), "binlog " + end);
+  ASSERT_EQ(json["streams"].Size(), static_cast<unsigned>(kPartitions));
+  EXPECT_EQ(json["streams"][0]["last_seq"].GetInt() + json["streams"][1]["last_seq"].GetInt(), 300);
+  const rapidjson::Value& running = json["running"];
+  EXPECT_TRUE(running["connected"].GetBool());
+  EXPECT_EQ(running["state"].GetString(), std::string("streaming"));
+  EXPECT_EQ(running["protocol"].GetString(), std::string("pb"));
+  EXPECT_EQ(running["received"].GetString(), end);
+  EXPECT_EQ(running["master_end"].GetString(), end);
+  EXPECT_EQ(running["lag_bytes"].GetInt(), 0);
+  EXPECT_EQ(running["checkpoint_age_seconds"].GetDouble(), 0);
+  EXPECT_EQ(running["in_flight_records"].GetInt(), 0);
+  EXPECT_EQ(running["events_per_second"].GetInt(), 0);
+
+  const std::string screen = status("A", {"--metrics", metrics})->Out();
+  EXPECT_THAT(screen, HasSubstr("checkpoint      binlog " + end));
+  EXPECT_THAT(screen, HasSubstr("connection      streaming, pb"));
+  EXPECT_THAT(screen, HasSubstr("received        " + end + " of " + end));
+  EXPECT_THAT(screen, HasSubstr("lag             0 s, 0 bytes"));
+  EXPECT_THAT(status("B", {})->Err(), HasSubstr("the ledger knows no producer 'B'; it knows A"));
+  EXPECT_EQ(code, 2);
+
+  // It is gone: what the ledger knows, and that it is gone.
+  process->Kill();
+  const auto gone = status("A", {"--format", "json", "--metrics", metrics});
+  EXPECT_EQ(code, 2);
+  EXPECT_THAT(gone->Err(), HasSubstr("--metrics " + metrics + ": no answer"));
+  json.Parse(gone->Out().c_str());
+  EXPECT_TRUE(json["running"].IsNull());
+  EXPECT_EQ(json["checkpoint_in_words"].GetString(), "binlog " + end);
 }
 
 TEST_F(PikaProgramTest, APurgedPositionIsRefusedWithTheRemedy) {

@@ -4,7 +4,10 @@
 #include <prometheus/text_serializer.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <cstdlib>
 #include <sstream>
 #include <thread>
 
@@ -14,6 +17,8 @@
 
 namespace lockstep {
 namespace {
+
+constexpr std::chrono::seconds kFetchTimeout{5};
 
 void CheckName(const std::string& name, bool counter) {
   LOCKSTEP_CHECK(name.starts_with("lockstep_"), "metric names are written in our code");
@@ -151,6 +156,44 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(std::string_
   auto server = std::make_unique<HttpServer>(metrics, std::move(checks));
   LOCKSTEP_RETURN_IF_ERROR(server->Bind(parsed));
   return std::unique_ptr<MetricsServer>(std::move(server));
+}
+
+absl::StatusOr<MetricValues> FetchMetrics(std::string_view address) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const Address parsed, ParseAddress(address));
+  httplib::Client client(parsed.host, parsed.port);
+  client.set_connection_timeout(kFetchTimeout);
+  client.set_read_timeout(kFetchTimeout);
+  const httplib::Result answer = client.Get("/metrics");
+  const std::string where = "--metrics " + std::string(address);
+  if (!answer) {
+    return absl::UnavailableError(where +
+                                  ": no answer; does a program run that serves them there?");
+  }
+  if (answer->status != 200) {
+    return absl::UnavailableError(where + ": it answers " + std::to_string(answer->status) +
+                                  "; is it a Lockstep program?");
+  }
+  absl::StatusOr<MetricValues> values = ParseMetrics(answer->body);
+  if (!values.ok()) return Annotate(values.status(), where);
+  return values;
+}
+
+absl::StatusOr<MetricValues> ParseMetrics(std::string_view text) {
+  MetricValues values;
+  while (!text.empty()) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(line.size() + 1, text.size()));
+    if (line.empty() || line.front() == '#') continue;
+    const size_t space = line.rfind(' ');  // A label's value may hold some.
+    const std::string number(space == std::string_view::npos ? "" : line.substr(space + 1));
+    char* end = nullptr;
+    const double value = std::strtod(number.c_str(), &end);
+    if (number.empty() || *end != '\0') {
+      return absl::InvalidArgumentError("not a metric: \"" + std::string(line) + "\"");
+    }
+    values[std::string(line.substr(0, space))] = value;
+  }
+  return values;
 }
 
 }  // namespace lockstep

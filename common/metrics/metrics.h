@@ -71,6 +71,14 @@ class MetricsServer {
   virtual int port() const = 0;
 };
 
+// Another program's numbers, by name and labels as in the text: `lockstep_x_total{type="y"}`.
+using MetricValues = std::map<std::string, double>;
+
+// Asks the MetricsServer at `address`. UNAVAILABLE: it does not answer within a few seconds.
+absl::StatusOr<MetricValues> FetchMetrics(std::string_view address);
+// INVALID_ARGUMENT names the line that is none of Prometheus' text format.
+absl::StatusOr<MetricValues> ParseMetrics(std::string_view text);
+
 }  // namespace lockstep
 
 #endif  // LOCKSTEP_COMMON_METRICS_METRICS_H_

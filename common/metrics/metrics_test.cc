@@ -40,6 +40,26 @@ TEST(Metrics, KafkaTotalsGoOnOverANewHandle) {
   EXPECT_THAT(metrics.Text(), HasSubstr("lockstep_kafka_retries_total 7"));
 }
 
+TEST(Metrics, AnotherProgramsNumbersAreRead) {
+  Metrics metrics;
+  metrics.Counter("lockstep_events_total", "Events", {{"type", "a b"}}).Increment(3);
+  metrics.Gauge("lockstep_parked_bytes", "Parked").Set(7.5);
+  auto server = MetricsServer::Start(":0", metrics, {}).value();
+  const std::string address = "127.0.0.1:" + std::to_string(server->port());
+  const auto values = FetchMetrics(address);
+  ASSERT_TRUE(values.ok()) << values.status();
+  EXPECT_EQ(*values, (MetricValues{{"lockstep_events_total{type=\"a b\"}", 3},
+                                   {"lockstep_parked_bytes", 7.5}}));
+  server.reset();
+  const absl::Status gone = FetchMetrics(address).status();
+  EXPECT_TRUE(absl::IsUnavailable(gone)) << gone;
+  EXPECT_THAT(std::string(gone.message()), HasSubstr("--metrics " + address + ": no answer"));
+  EXPECT_EQ(FetchMetrics("nowhere").status().code(), absl::StatusCode::kInvalidArgument);
+  for (const char* bad : {"lockstep_x", "lockstep_x y", "lockstep_x 1y", "lockstep_x "}) {
+    EXPECT_THAT(ParseMetrics(bad).status().ToString(), HasSubstr(bad));
+  }
+}
+
 TEST(MetricsServer, ServesNumbersAndHealth) {
   Metrics metrics;
   metrics.Gauge("lockstep_parked_bytes", "Parked").Set(7);
