@@ -226,7 +226,8 @@ absl::Status MeasureIncremental(Site& site, const Report& report) {
 
 absl::Status RunPika(Site& site, const Report& report) {
   LOCKSTEP_RETURN_IF_ERROR(MeasureParse(site, report));
-  return MeasureIncremental(site, report);
+  LOCKSTEP_RETURN_IF_ERROR(MeasureIncremental(site, report));
+  return RunPikaSnapshot(site, report);
 }
 
 }  // namespace lockstep::bench

@@ -27,6 +27,8 @@ absl::Status RunEngine(Site& site, const Report& report);
 absl::Status RunReconcile(Site& site, const Report& report);
 // A Pika's log taken apart, made events of, and through the whole producer.
 absl::Status RunPika(Site& site, const Report& report);
+// Its full copy, and the memory that it takes; a part of RunPika.
+absl::Status RunPikaSnapshot(Site& site, const Report& report);
 // From the kill of a site to the first new effect, on a stack of its own.
 absl::Status RunFailover(Site& site, const Report& report);
 

@@ -18,6 +18,7 @@
 #include "common/config/program.h"
 #include "common/config/stop_request.h"
 #include "common/config/units.h"
+#include "common/io/peak_memory.h"
 #include "common/log/log.h"
 #include "common/model/record_header.h"
 #include "db-ledger/postgres_ledger.h"
@@ -353,6 +354,7 @@ absl::Status RunProducer(const CommonOptions& common, const Flags& flags, StopRe
       .Add("ledger_commits", progress.ledger_commits)
       .Add("tenures", progress.tenures)
       .Add("solo", progress.solo)
+      .Add("peak_memory_bytes", PeakMemoryBytes())
       .Add("seconds", seconds.count())
       .Print(common.format);
   return status;

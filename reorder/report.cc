@@ -2,15 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
-#include "absl/strings/strip.h"
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
 
 #include "common/base/utf8.h"
+#include "common/io/peak_memory.h"
 #include "common/log/log.h"
 
 namespace lockstep {
@@ -41,20 +38,6 @@ std::string StreamsJson(const std::vector<StreamName>& streams, Fill fill) {
   }
   writer.EndArray();
   return buffer.GetString();
-}
-
-// The process's greatest resident memory, as Linux tells it; 0: it does not.
-int64_t PeakMemoryBytes() {
-  std::ifstream status("/proc/self/status");
-  std::string line;
-  while (std::getline(status, line)) {
-    int64_t kib = 0;
-    if (absl::StartsWith(line, "VmHWM:") &&
-        absl::SimpleAtoi(absl::StripSuffix(line.substr(6), "kB"), &kib)) {
-      return kib * 1024;
-    }
-  }
-  return 0;
 }
 
 int Rank(ExitCode code) {

@@ -1,5 +1,6 @@
 #include "producer/pika/pika_event.h"
 
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -19,7 +20,23 @@ std::string EventKey(std::string_view db, DataType type, std::optional<std::stri
 }
 
 PikaEventWriter::PikaEventWriter(PikaSourceDescriptor source, std::string db)
-    : source_(std::move(source)), db_(std::move(db)) {}
+    : source_(std::move(source)), db_(std::move(db)) {
+  rapidjson::StringBuffer buffer;
+  Writer writer(buffer);
+  writer.StartObject();
+  writer.Key("host");
+  String(writer, source_.host);
+  writer.Key("port");
+  writer.Int(source_.port);
+  writer.Key("replication_id");
+  if (source_.replication_id.empty()) {
+    writer.Null();
+  } else {
+    String(writer, source_.replication_id);
+  }
+  writer.EndObject();
+  source_json_.assign(buffer.GetString(), buffer.GetSize());
+}
 
 void PikaEventWriter::String(Writer& writer, std::string_view text) {
   writer.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
@@ -27,7 +44,15 @@ void PikaEventWriter::String(Writer& writer, std::string_view text) {
 
 void PikaEventWriter::Base64(Writer& writer, std::string_view bytes) {
   absl::Base64Escape({bytes.data(), bytes.size()}, &base64_);
-  String(writer, base64_);
+  base64_ += '"';
+  base64_.insert(0, 1, '"');
+  Json(writer, base64_);
+}
+
+// What is JSON already is copied past the writer, which only sets the comma.
+void PikaEventWriter::Json(Writer& writer, std::string_view json) {
+  writer.RawValue("", 0, rapidjson::kObjectType);
+  std::memcpy(json_.Push(json.size()), json.data(), json.size());
 }
 
 void PikaEventWriter::BeginJson(Writer& writer, const char* event_type, const std::string& op,
@@ -67,22 +92,6 @@ void PikaEventWriter::BeginJson(Writer& writer, const char* event_type, const st
   String(writer, event_id);
   writer.Key("source_id");
   String(writer, source_.source_id);
-}
-
-void PikaEventWriter::WriteSource(Writer& writer) {
-  writer.Key("source");
-  writer.StartObject();
-  writer.Key("host");
-  String(writer, source_.host);
-  writer.Key("port");
-  writer.Int(source_.port);
-  writer.Key("replication_id");
-  if (source_.replication_id.empty()) {
-    writer.Null();
-  } else {
-    String(writer, source_.replication_id);
-  }
-  writer.EndObject();
 }
 
 SourceEvent PikaEventWriter::MakeEvent(std::string at, DataType type,
@@ -143,7 +152,8 @@ absl::StatusOr<std::optional<SourceEvent>> PikaEventWriter::Write(std::string_vi
     }
   }
   writer.EndObject();
-  WriteSource(writer);
+  writer.Key("source");
+  Json(writer, source_json_);
   writer.EndObject();
   SourceEvent event = MakeEvent(ToString(end), command.type, key, ts_ms);
   event.resume = {item->logic_id, item->term_id, 0};
@@ -222,7 +232,8 @@ void PikaEventWriter::WriteSnapshotEvent(const DumpBatch& batch, bool first, boo
   writer.Key("last");
   writer.Bool(last);
   writer.EndObject();
-  WriteSource(writer);
+  writer.Key("source");
+  Json(writer, source_json_);
   writer.EndObject();
   events.push_back(MakeEvent(at, batch.type, batch.key, ts_ms));
 }

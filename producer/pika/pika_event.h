@@ -71,16 +71,17 @@ class PikaEventWriter {
   void BeginJson(Writer& writer, const char* event_type, const std::string& op, DataType type,
                  std::optional<std::string_view> key, std::string_view content, int64_t ts_ms,
                  const std::string& event_id);
-  void WriteSource(Writer& writer);
   void WriteSnapshotEvent(const DumpBatch& batch, bool first, bool last, SnapshotPlace& place,
                           std::vector<SourceEvent>& events);
   SourceEvent MakeEvent(std::string at, DataType type, std::optional<std::string_view> key,
                         int64_t ts_ms);
   void String(Writer& writer, std::string_view text);
   void Base64(Writer& writer, std::string_view bytes);
+  void Json(Writer& writer, std::string_view json);
 
   const PikaSourceDescriptor source_;
   const std::string db_;
+  std::string source_json_;  // The member `source`.
   std::vector<std::string_view> args_;
   rapidjson::StringBuffer json_;
   std::string base64_;

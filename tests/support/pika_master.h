@@ -36,6 +36,7 @@ struct PikaMasterOptions {
   size_t window_items = 9000;
   size_t frame_items_max = 100;
   uint64_t binlog_file_bytes = 1 << 20;
+  uint64_t piece_bytes_max = 100'000;  // Of a dump's file, in one answer.
   std::chrono::milliseconds keep_alive_every{2'000};
   std::chrono::milliseconds forget_after{20'000};
   std::chrono::milliseconds dial_after{10};  // Before 3.1: until it dials back.

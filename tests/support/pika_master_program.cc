@@ -163,6 +163,15 @@ void ServeClient(PikaMaster& master, const std::vector<std::string>& databases,
   }
 }
 
+bool Bind(tcp::acceptor& acceptor, int32_t port) {
+  asio::error_code error;
+  acceptor.open(tcp::v4());
+  acceptor.bind({asio::ip::address_v4::loopback(), static_cast<uint16_t>(port)}, error);
+  if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
+  if (error) acceptor.close();
+  return !error;
+}
+
 struct Options {
   PikaMasterOptions master;
   std::vector<std::string> dumps;
@@ -203,21 +212,21 @@ int Main(int argc, char** argv) {
   sigemptyset(&termination);
   sigaddset(&termination, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &termination, nullptr);  // Of all threads; this one waits for it.
-  PikaMaster master(options.master);
+  // From 3.1 on the client port is free for us, if nobody else has it.
+  const bool has_clients = options.master.version >= "3.1";
+  asio::io_context io;
+  tcp::acceptor acceptor(io);
+  std::unique_ptr<PikaMaster> owned;
+  for (bool bound = false; !bound;) {
+    owned = std::make_unique<PikaMaster>(options.master);
+    bound = !has_clients || Bind(acceptor, owned->port());
+  }
+  PikaMaster& master = *owned;
   for (const std::string& dump : options.dumps) {
     const auto [database, directory] = SplitPair(dump);
     LoadDump(master, database, directory);
   }
   if (!options.load.empty()) LoadEntries(master, options.load);
-
-  // From 3.1 on the client port is free for us.
-  asio::io_context io;
-  asio::error_code error;
-  tcp::acceptor acceptor(io, tcp::v4());
-  acceptor.bind({asio::ip::address_v4::loopback(), static_cast<uint16_t>(master.port())}, error);
-  if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
-  const bool has_clients = options.master.version >= "3.1";
-  if (has_clients && error) Die("the client port: " + error.message());
   if (has_clients) {
     std::thread([&] {
       for (;;) {

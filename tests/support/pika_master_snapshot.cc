@@ -3,7 +3,6 @@
 #include <array>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 #include <utility>
 
 #include "producer/pika/pb_frame.h"
@@ -21,7 +20,7 @@ using asio::ip::tcp;
 
 }  // namespace
 
-// Blocking reads of small files are good enough here.
+// Blocking reads are good enough here.
 class PikaMaster::SnapshotConnection : public std::enable_shared_from_this<SnapshotConnection> {
  public:
   SnapshotConnection(PikaMaster& master, tcp::socket socket)
@@ -45,11 +44,13 @@ class PikaMaster::SnapshotConnection : public std::enable_shared_from_this<Snaps
   }
 
  private:
-  static std::string ReadFile(const fs::path& path) {
+  static std::string ReadPiece(const fs::path& path, uint64_t offset, uint64_t count) {
     std::ifstream in(path, std::ios::binary);
-    std::stringstream bytes;
-    bytes << in.rdbuf();
-    return bytes.str();
+    in.seekg(static_cast<std::streamoff>(offset));
+    std::string piece(count, '\0');
+    in.read(piece.data(), static_cast<std::streamsize>(count));
+    piece.resize(static_cast<size_t>(in.gcount()));
+    return piece;
   }
 
   SnapshotResponse Answer(const SnapshotRequest& request) {
@@ -77,12 +78,13 @@ class PikaMaster::SnapshotConnection : public std::enable_shared_from_this<Snaps
       }
       return response;
     }
-    const std::string bytes = ReadFile(directory / request.file().filename());
+    const fs::path path = directory / request.file().filename();
     SnapshotResponse::File& file = *response.mutable_file();
-    // A real master's answers end at 16 MiB of the file; these end far earlier.
+    // A real master's answers end at 16 MiB of the file; these may end far earlier.
     const std::string piece =
-        bytes.substr(request.file().offset(), std::min<uint64_t>(request.file().count(), 100'000));
-    file.set_eof(request.file().offset() + piece.size() == bytes.size() ? 1 : 0);
+        ReadPiece(path, request.file().offset(),
+                  std::min<uint64_t>(request.file().count(), master_.options_.piece_bytes_max));
+    file.set_eof(request.file().offset() + piece.size() == fs::file_size(path) ? 1 : 0);
     file.set_count(piece.size());
     file.set_offset(request.file().offset());
     file.set_data(piece);
