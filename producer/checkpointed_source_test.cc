@@ -152,7 +152,7 @@ class CheckpointedSourceTest : public testing::Test {
     return ExportCheckpoints(std::make_unique<InnerSource>(&inner_), std::move(options), fs_,
                              clock_);
   }
-  static std::string Checkpoint(int offset) { return absl::StrCat("0:", offset, ":7:0:1"); }
+  static std::string Checkpoint(int offset) { return absl::StrCat("0:", offset, ":7:0:1:9"); }
   static std::string At(int offset) { return absl::StrCat("0:", offset); }
   static std::string Json(int offset) {
     return pika::CheckpointJson(kOwner, pika::ParsePikaCheckpoint(Checkpoint(offset)).value(), 1);

@@ -22,7 +22,7 @@ struct SourceEvent {
   std::optional<std::string> partition_key = {};
   // Whatever else the checkpoint behind this event says (jsonl: byte offset and line hash).
   // Goes into the checkpoint's text by Source::FormatCheckpoint, nowhere else.
-  std::array<uint64_t, 3> resume{};
+  std::array<uint64_t, 4> resume{};
 };
 
 // Orders source positions as their source does: number by number, left to right. The empty

@@ -1,5 +1,7 @@
 #include "producer/pika/binlog_item.h"
 
+#include <xxhash.h>
+
 #include <limits>
 
 #include "absl/strings/str_cat.h"
@@ -121,6 +123,33 @@ bool EndsAt(const BinlogPosition& start, size_t item_bytes, const BinlogPosition
     return AdvanceBinlogOffset(start.offset, item_bytes) == end.offset;
   }
   return end.filenum == start.filenum + 1 && AdvanceBinlogOffset(0, item_bytes) == end.offset;
+}
+
+std::vector<uint64_t> BinlogStartsOf(uint64_t end, uint64_t bytes) {
+  // AdvanceBinlogOffset never falls: the first start that reaches `end`, and those that do as well.
+  uint64_t low = 0;
+  uint64_t high = end;
+  while (low < high) {
+    const uint64_t middle = low + (high - low) / 2;
+    if (AdvanceBinlogOffset(middle, bytes) < end) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  std::vector<uint64_t> starts;
+  for (; low < end && AdvanceBinlogOffset(low, bytes) == end; ++low) starts.push_back(low);
+  return starts;
+}
+
+uint64_t ContentMark(std::string_view content) {
+  const uint64_t mark =
+      uint64_t{content.size()} << 32 | (XXH3_64bits(content.data(), content.size()) & 0xffff'ffff);
+  return mark == 0 ? 1 : mark;
+}
+
+std::string DescribeContentMark(uint64_t mark) {
+  return absl::StrCat(mark >> 32, " bytes, hash ", absl::Hex(mark & 0xffff'ffff, absl::kZeroPad8));
 }
 
 }  // namespace lockstep::pika

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -59,6 +60,17 @@ uint64_t AdvanceBinlogOffset(uint64_t offset, uint64_t bytes);
 // True iff an item of `item_bytes` whose header says `start` can end at `end`: in the same file, or
 // as the first of the next one.
 bool EndsAt(const BinlogPosition& start, size_t item_bytes, const BinlogPosition& end);
+
+// Every offset where a record of `bytes` can begin that ends at `end`, ascending; several only
+// where a rest of a block is left empty. The inverse of AdvanceBinlogOffset, with what it REQUIRES.
+std::vector<uint64_t> BinlogStartsOf(uint64_t end, uint64_t bytes);
+
+// What an entry's content is known by on any server of its group, where all but its place in the
+// log is numbered anew: the length in the upper 32 bits, the lower half of its XXH3-64 below. Never
+// 0.
+uint64_t ContentMark(std::string_view content);
+// `27 bytes, hash 89abcdef`
+std::string DescribeContentMark(uint64_t mark);
 
 }  // namespace lockstep::pika
 

@@ -127,6 +127,31 @@ TEST(BinlogItemTest, RecordsEndWhereTheReferenceSays) {
   EXPECT_EQ(AdvanceBinlogOffset(100, 200000), 200132U);
 }
 
+TEST(BinlogItemTest, WhereARecordBeganFollowsFromItsEnd) {
+  EXPECT_THAT(BinlogStartsOf(69, 61), testing::ElementsAre(0));
+  EXPECT_THAT(BinlogStartsOf(65'597, 61), testing::ElementsAre(65'520));
+  // A rest of up to 8 bytes is passed over.
+  EXPECT_THAT(
+      BinlogStartsOf(65'605, 61),
+      testing::ElementsAre(65'528, 65'529, 65'530, 65'531, 65'532, 65'533, 65'534, 65'535, 65'536));
+  EXPECT_THAT(BinlogStartsOf(68, 61), testing::IsEmpty());
+  EXPECT_THAT(BinlogStartsOf(0, 61), testing::IsEmpty());
+  for (const uint64_t bytes : {0, 61, 65'519, 65'520, 65'528, 65'529, 200'000}) {
+    for (uint64_t start = 65'400; start<131'100; start += start % 65'536> 65'500 ? 1 : 50) {
+      const std::vector<uint64_t> starts = BinlogStartsOf(AdvanceBinlogOffset(start, bytes), bytes);
+      EXPECT_THAT(starts, testing::Contains(start)) << bytes;
+      EXPECT_LE(starts.size(), 9U);
+    }
+  }
+}
+
+TEST(BinlogItemTest, ContentIsKnownByLengthAndHash) {
+  EXPECT_EQ(ContentMark("abc") >> 32, 3U);
+  EXPECT_NE(ContentMark("abc"), ContentMark("abd"));
+  EXPECT_NE(ContentMark(""), 0U);
+  EXPECT_EQ(DescribeContentMark(uint64_t{27} << 32 | 0xabc), "27 bytes, hash 00000abc");
+}
+
 TEST(BinlogItemTest, TheFirstOfAFileBeganInTheOneBefore) {
   EXPECT_TRUE(EndsAt({0, 262227}, 81, {1, 89}));
   EXPECT_FALSE(EndsAt({0, 262227}, 81, {2, 89}));

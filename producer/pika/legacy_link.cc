@@ -191,8 +191,8 @@ void LegacyLink::Follow() {
   if (session_->understood()) SetUnderstood("db0");
   const LegacySession::Stage stage = session_->stage();
   if (stage == LegacySession::Stage::kFailed) return Fail(session_->status());
-  if (stage == LegacySession::Stage::kStream || stage == LegacySession::Stage::kRoll ||
-      stage == LegacySession::Stage::kCopy) {
+  if ((stage == LegacySession::Stage::kStream && !session_->verifying()) ||
+      stage == LegacySession::Stage::kRoll || stage == LegacySession::Stage::kCopy) {
     SetReady({"db0", "", session_->master_end()});
   }
   for (const Channel channel : {Channel::kCommand, Channel::kHeartbeat, Channel::kBinlog}) {

@@ -51,7 +51,10 @@ int64_t ParseVersion(const std::string& text) {
 }  // namespace
 
 LegacySession::LegacySession(SlaveOptions options, int64_t now_ms)
-    : options_(std::move(options)), heard_at_ms_(now_ms), position_(options_.position) {
+    : options_(std::move(options)),
+      heard_at_ms_(now_ms),
+      position_(options_.position),
+      verifying_(options_.content_mark != 0 && !options_.copy) {
   record_.start = position_;
   record_.parts = options_.parts;
   if (options_.logic_id) record_.logic_id = options_.logic_id;
@@ -285,6 +288,14 @@ absl::Status LegacySession::OnFileSize(const RespReply& reply) {
 
 void LegacySession::AskForStream(int64_t now_ms) {
   BinlogPosition wish = options_.copy ? kCopyWish : position_;
+  if (verifying_) {
+    // Of several starts the first: the master rounds a wish up to where an entry begins.
+    const std::vector<uint64_t> starts =
+        BinlogStartsOf(position_.offset, kBinlogItemHeaderBytes + (options_.content_mark >> 32));
+    // One behind a full file can not be asked for.
+    verifying_ = !starts.empty() && starts.front() <= file_size_;
+    if (verifying_) wish.offset = starts.front();
+  }
   if (wish.offset > file_size_) {
     // The master refuses an end behind a full file; what follows begins the next file, once there
     // is one. A wish for a file that does not exist would make it dump the database.
@@ -400,6 +411,12 @@ absl::Status LegacySession::OnPadding(std::string_view bytes) {
 
 absl::Status LegacySession::OnItem(std::string_view bytes, uint64_t length, bool ends_record) {
   LOCKSTEP_ASSIGN_OR_RETURN(const BinlogItem item, ParseBinlogItem(bytes));
+  const bool verified = verifying_;
+  if (verifying_) {
+    LOCKSTEP_RETURN_IF_ERROR(Verify(item, length, ends_record && !record_open_));
+    verifying_ = false;
+    position_ = item.start;
+  }
   if (!record_open_ || item.start != record_.start) LOCKSTEP_RETURN_IF_ERROR(BeginRecord(item));
   record_open_ = !ends_record;
   fresh_ = false;
@@ -411,8 +428,19 @@ absl::Status LegacySession::OnItem(std::string_view bytes, uint64_t length, bool
   }
   position_ = {record_.begin.filenum, AdvanceBinlogOffset(record_.begin.offset, record_.bytes)};
   const bool had = record_.parts <= skip_;
-  items_.push_back({position_, had ? "" : std::string(bytes), ends_record ? 0 : record_.parts});
+  items_.push_back(
+      {position_, had ? "" : std::string(bytes), ends_record ? 0 : record_.parts, verified});
   return absl::OkStatus();
+}
+
+absl::Status LegacySession::Verify(const BinlogItem& item, size_t bytes, bool whole) const {
+  const uint64_t mark = ContentMark(item.content);
+  if (whole && EndsAt(item.start, bytes, position_) && mark == options_.content_mark) {
+    return absl::OkStatus();
+  }
+  return OtherHistory(
+      position_, options_.content_mark,
+      absl::StrCat("one begins at ", ToString(item.start), " and has ", DescribeContentMark(mark)));
 }
 
 absl::Status LegacySession::BeginRecord(const BinlogItem& item) {

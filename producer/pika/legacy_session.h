@@ -14,7 +14,8 @@
 // What it promises:
 //   (1) Items come without a hole: the first record begins at the position that was asked for, each
 //       further one where the one before it ended, and logic_id counts on. Anything else fails. A
-//       record that a new connection repeats is recognised; one cut short is not given out.
+//       record that a new connection repeats is recognised; one cut short is not given out. With a
+//       content_mark the first is the entry that ends there; one of another history fails.
 //   (2) A purged position is not asked for by mistake: one that the master lacks at its end is
 //       found out before, since a wrong wish makes it dump the database.
 //   (3) The master hears a ping every kPingEveryMs.
@@ -81,6 +82,8 @@ class LegacySession {
   bool understood() const { return understood_; }
   // Known once understood: where the master's log ended then.
   const BinlogPosition& master_end() const { return master_end_; }
+  // The entry that ends at the position has not come yet.
+  bool verifying() const { return verifying_; }
   // The end of the last item received, or where it began.
   const BinlogPosition& position() const { return position_; }
 
@@ -114,6 +117,7 @@ class LegacySession {
   absl::Status OnItem(std::string_view bytes, uint64_t length, bool ends_record);
   absl::Status OnPadding(std::string_view bytes);
   absl::Status BeginRecord(const BinlogItem& item);
+  absl::Status Verify(const BinlogItem& item, size_t bytes, bool whole) const;
   bool marked() const { return version_ < 30'000; }  // 2.3: no frames.
   void Fail(absl::Status status);
 
@@ -138,6 +142,7 @@ class LegacySession {
   int64_t binlog_gone_at_ms_ = 0;
   bool authenticated_ = false;  // This binlog connection is ours.
   BinlogPosition position_;
+  bool verifying_ = false;
   Record record_;
   bool record_open_ = false;  // The next command may be of the same record.
   bool fresh_ = true;         // No record came on this binlog connection yet.

@@ -103,7 +103,8 @@ void PbLink::Publish() {
   const PbSession::Stage stage = session_->stage();
   Add(session_->TakeItems());
   if (session_->understood()) SetUnderstood(session_->database());
-  if (stage == PbSession::Stage::kStream || stage == PbSession::Stage::kCopy) {
+  if ((stage == PbSession::Stage::kStream && !session_->verifying()) ||
+      stage == PbSession::Stage::kCopy) {
     SetReady({session_->database(), session_->replication_id(), session_->master_end()});
   }
   if (stage == PbSession::Stage::kFailed) Fail(session_->status());

@@ -34,9 +34,14 @@ bool ValidDatabaseName(const std::string& name) {
 PbSession::PbSession(SlaveOptions options, int64_t now_ms)
     : options_(std::move(options)),
       position_(options_.position),
+      verifying_(options_.content_mark != 0 && !options_.copy),
       logic_id_(options_.logic_id),
       asked_at_ms_(now_ms),
       heard_at_ms_(now_ms) {
+  if (verifying_) {
+    starts_ =
+        BinlogStartsOf(position_.offset, kBinlogItemHeaderBytes + (options_.content_mark >> 32));
+  }
   Request request;
   request.set_type(META_SYNC);
   FillNode(*request.mutable_meta_sync()->mutable_node());
@@ -104,11 +109,7 @@ void PbSession::OnFrame(std::string_view frame, int64_t now_ms) {
   } else if (response.type() == TRY_SYNC && stage_ == Stage::kTry && !options_.copy &&
              (!response.try_sync().has_slot() ||
               response.try_sync().slot().db_name() == options_.database)) {
-    status = OnTrySync(response);
-    if (status.ok()) {
-      stage_ = Stage::kStream;
-      SendBinlogSync({position_}, {position_}, true, now_ms);
-    }
+    status = OnTrySync(response, now_ms);
   } else if (response.type() == BINLOG_SYNC &&
              (stage_ == Stage::kStream || stage_ == Stage::kCopy)) {
     for (Response::BinlogSync& element : *response.mutable_binlog_sync()) {
@@ -121,14 +122,22 @@ void PbSession::OnFrame(std::string_view frame, int64_t now_ms) {
   if (!status.ok()) Fail(std::move(status));
 }
 
+BinlogPosition PbSession::Wish() const {
+  return verifying_ ? BinlogPosition{position_.filenum, starts_.front()} : position_;
+}
+
 void PbSession::Ask(int64_t now_ms) {
+  if (verifying_ && starts_.empty()) {
+    return Fail(OtherHistory(position_, options_.content_mark,
+                             "no entry of that length ends there in " + options_.database));
+  }
   Request request;
   request.set_type(options_.copy ? DB_SYNC : TRY_SYNC);
   Request::Sync& sync = options_.copy ? *request.mutable_db_sync() : *request.mutable_try_sync();
   FillNode(*sync.mutable_node());
   sync.mutable_slot()->set_db_name(options_.database);
   sync.mutable_slot()->set_slot_id(0);
-  FillPoint(position_, *sync.mutable_point());
+  FillPoint(Wish(), *sync.mutable_point());
   Send(request, now_ms);
   stage_ = Stage::kTry;
   asked_at_ms_ = now_ms;
@@ -196,7 +205,7 @@ absl::Status PbSession::ChooseDatabase(const Response::MetaSync& meta) {
   return absl::OkStatus();
 }
 
-absl::Status PbSession::OnTrySync(const Response& response) {
+absl::Status PbSession::OnTrySync(const Response& response, int64_t now_ms) {
   const std::string where = absl::StrCat(options_.database, " at ", ToString(position_));
   if (response.status() != STATUS_OK) {
     return absl::UnavailableError("the master refuses TrySync of " + where + ": '" +
@@ -205,9 +214,16 @@ absl::Status PbSession::OnTrySync(const Response& response) {
   const Response::TrySync& answer = response.try_sync();
   master_end_ = PositionOf(answer.point());
   const std::string end = ToString(master_end_);
+  const absl::Status behind = absl::OutOfRangeError(
+      absl::StrCat("source behind ledger: the master's binlog of ", where, " ends at ", end,
+                   "; a slave that lags catches up, an older copy does not"));
   switch (answer.answer()) {
     case Response::TrySync::OK:
+      if (verifying_ && master_end_ < position_) return behind;  // It lacks the entry itself.
       session_id_ = answer.session_id();
+      stage_ = Stage::kStream;
+      asked_at_ms_ = now_ms;
+      SendBinlogSync({Wish()}, {Wish()}, true, now_ms);
       return absl::OkStatus();
     case Response::TrySync::POINT_PURGED:
       return absl::AbortedError(absl::StrCat(
@@ -216,10 +232,13 @@ absl::Status PbSession::OnTrySync(const Response& response) {
               ? "; it even deleted the file that it writes to, which comes back with the next one"
               : ""));
     case Response::TrySync::POINT_LARGER:
-      return absl::OutOfRangeError(
-          absl::StrCat("source behind ledger: the master's binlog of ", where, " ends at ", end,
-                       "; a slave that lags catches up, an older copy does not"));
+      return behind;
     default:
+      if (verifying_) {
+        starts_.erase(starts_.begin());
+        Ask(now_ms);
+        return absl::OkStatus();
+      }
       return absl::FailedPreconditionError(absl::StrCat(
           "the master says that no entry of ", where,
           " begins there; is this the master, or a slave of it, that was read before?"));
@@ -252,26 +271,47 @@ absl::Status PbSession::OnBinlog(Response::BinlogSync& element) {
   };
   const absl::StatusOr<BinlogItem> item = ParseBinlogItem(element.item());
   if (!item.ok()) return fail(std::string(item.status().message()));
-  if (end <= position_) {
-    return fail("position goes back: an item that ends at " + ToString(end));
+  const bool verified = verifying_;
+  if (verifying_) {
+    LOCKSTEP_RETURN_IF_ERROR(CheckFirst(*item, element.item().size(), end));
+    verifying_ = false;
+  } else if (const absl::Status why = CheckNext(*item, element.item().size(), end); !why.ok()) {
+    return fail(std::string(why.message()));
   }
-  if (!IsPaddingItem(*item)) {
-    if (item->start != position_) {
-      return fail("binlog hole: the next item begins at " + ToString(item->start));
-    }
-    if (!EndsAt(item->start, element.item().size(), end)) {
-      return fail(absl::StrCat("an item of ", element.item().size(), " bytes can not end at ",
-                               ToString(end)));
-    }
-    if (logic_id_ && item->logic_id != *logic_id_ + 1) {
-      return fail(absl::StrCat("logic_id mismatch: ", item->logic_id, " follows ", *logic_id_,
-                               "; another history?"));
-    }
-    logic_id_ = item->logic_id;
-  }
+  if (!IsPaddingItem(*item)) logic_id_ = item->logic_id;
   position_ = end;
   unacknowledged_.push_back({end, element.end().term(), element.end().index()});
-  items_.push_back({end, std::move(*element.mutable_item())});
+  items_.push_back({end, std::move(*element.mutable_item()), 0, verified});
+  return absl::OkStatus();
+}
+
+absl::Status PbSession::CheckFirst(const BinlogItem& item, size_t bytes,
+                                   const BinlogPosition& end) {
+  const uint64_t mark = ContentMark(item.content);
+  if (end == position_ && EndsAt(item.start, bytes, end) && mark == options_.content_mark) {
+    return absl::OkStatus();
+  }
+  return OtherHistory(position_, options_.content_mark,
+                      absl::StrCat("one of ", options_.database, " ends at ", ToString(end),
+                                   " and has ", DescribeContentMark(mark)));
+}
+
+absl::Status PbSession::CheckNext(const BinlogItem& item, size_t bytes, const BinlogPosition& end) {
+  if (end <= position_) {
+    return absl::DataLossError("position goes back: an item that ends at " + ToString(end));
+  }
+  if (IsPaddingItem(item)) return absl::OkStatus();
+  if (item.start != position_) {
+    return absl::DataLossError("binlog hole: the next item begins at " + ToString(item.start));
+  }
+  if (!EndsAt(item.start, bytes, end)) {
+    return absl::DataLossError(
+        absl::StrCat("an item of ", bytes, " bytes can not end at ", ToString(end)));
+  }
+  if (logic_id_ && item.logic_id != *logic_id_ + 1) {
+    return absl::DataLossError(absl::StrCat("logic_id mismatch: ", item.logic_id, " follows ",
+                                            *logic_id_, "; another history?"));
+  }
   return absl::OkStatus();
 }
 
@@ -309,12 +349,13 @@ void PbSession::Acknowledge(size_t items, int64_t now_ms) {
 
 void PbSession::OnTick(int64_t now_ms) {
   if (stage_ == Stage::kFailed) return;
-  if (stage_ == Stage::kMeta || stage_ == Stage::kTry) {
+  if (stage_ == Stage::kMeta || stage_ == Stage::kTry || verifying_) {
     if (now_ms - asked_at_ms_ >= kAnswerTimeoutMs) {
       Fail(absl::UnavailableError(absl::StrCat("the master does not answer ",
-                                               stage_ == Stage::kMeta ? "MetaSync"
-                                               : options_.copy        ? "DBSync"
-                                                                      : "TrySync",
+                                               stage_ == Stage::kMeta     ? "MetaSync"
+                                               : stage_ == Stage::kStream ? "BinlogSync"
+                                               : options_.copy            ? "DBSync"
+                                                                          : "TrySync",
                                                " for ", (now_ms - asked_at_ms_) / 1000, " s")));
     }
     return;

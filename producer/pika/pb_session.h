@@ -14,6 +14,7 @@
 // What it promises:
 //   (1) Items come without a hole: the first begins at the position that was asked for, each
 //       further one where the one before it ended, and logic_id counts on. Anything else fails.
+//       With a content_mark the first is the entry that ends there; one of another history fails.
 //   (2) Every item is acknowledged once, in order, and only after Acknowledge.
 //   (3) The master hears of us at least every kPingEveryMs, whether or not items are acknowledged:
 //       it forgets a slave after 20 s of silence.
@@ -68,6 +69,8 @@ class PbSession {
   // Known from kTry on.
   const std::string& database() const { return options_.database; }
   const std::string& replication_id() const { return replication_id_; }
+  // kStream: the entry that ends at the position has not come yet.
+  bool verifying() const { return verifying_; }
   // Known from kStream on: where the master's log ended then.
   const BinlogPosition& master_end() const { return master_end_; }
   // The end of the last item received, or where it began.
@@ -86,10 +89,13 @@ class PbSession {
   void OnFrame(std::string_view frame, int64_t now_ms);
   absl::Status OnMetaSync(const Response& response);
   absl::Status ChooseDatabase(const Response::MetaSync& meta);
+  BinlogPosition Wish() const;
   void Ask(int64_t now_ms);
-  absl::Status OnTrySync(const Response& response);
+  absl::Status OnTrySync(const Response& response, int64_t now_ms);
   absl::Status OnDbSync(const Response& response);
   absl::Status OnBinlog(Response::BinlogSync& element);
+  absl::Status CheckFirst(const BinlogItem& item, size_t bytes, const BinlogPosition& end);
+  absl::Status CheckNext(const BinlogItem& item, size_t bytes, const BinlogPosition& end);
   void Send(const Request& request, int64_t now_ms);
   void SendBinlogSync(const Unacknowledged& first, const Unacknowledged& last, bool first_send,
                       int64_t now_ms);
@@ -109,6 +115,8 @@ class PbSession {
   BinlogPosition master_end_;
   int32_t session_id_ = 0;
   BinlogPosition position_;
+  bool verifying_ = false;
+  std::vector<uint64_t> starts_;  // verifying_: offsets where the entry may begin, not yet refused.
   std::optional<uint64_t> logic_id_;  // Of the item that ended at position_.
   bool ping_due_ = false;
   int64_t ignored_ = 0;

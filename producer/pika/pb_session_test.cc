@@ -351,6 +351,104 @@ TEST_F(PbSessionTest, EveryRefusalOfTrySyncIsToldApart) {
   ExpectFailed(absl::StatusCode::kUnavailable, "refuses TrySync of db0 at 2:69: 'DB not found?'");
 }
 
+// ---------------------------------------------------------------- the entry that is had already
+
+constexpr char kContent[] = "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n";
+
+TEST_F(PbSessionTest, TheLastEntryIsAskedForAgainAndMustBeTheSame) {
+  options_.position = {2, 207};
+  options_.content_mark = ContentMark(kContent);
+  Open();
+  SayMeta({"db0"});
+  SayTry(Response::TrySync::OK, {2, 1000});
+  EXPECT_THAT(Sent(),
+              ElementsAre("meta 10.0.0.5:9777", "try db0 2:138", "first db0 session=7 2:138"));
+  EXPECT_TRUE(session_->verifying());
+  // The replica counts otherwise; from there on its count counts.
+  SayItems({{{2, 138}, 900, {2, 207}}, {{2, 207}, 901, {2, 276}}});
+  EXPECT_FALSE(session_->verifying());
+  const std::vector<ReceivedItem> items = session_->TakeItems();
+  ASSERT_EQ(items.size(), 2U) << session_->status();
+  EXPECT_TRUE(items[0].verified);
+  EXPECT_FALSE(items[1].verified);
+  session_->Acknowledge(2, now_ms_);
+  EXPECT_THAT(Sent(), ElementsAre("ack 2:207 2:276"));
+  SayItems({{{2, 276}, 903, {2, 345}}});
+  ExpectFailed(absl::StatusCode::kDataLoss, "logic_id mismatch: 903 follows 901");
+}
+
+TEST_F(PbSessionTest, AnEntryThatMayBeginAtSeveralPlacesIsTriedAtEach) {
+  options_.position = {2, 65'605};
+  options_.content_mark = ContentMark(kContent);
+  Open();
+  SayMeta({"db0"});
+  SayTry(Response::TrySync::ERROR, {2, 70'000});
+  SayTry(Response::TrySync::ERROR, {2, 70'000});
+  SayTry(Response::TrySync::OK, {2, 70'000});
+  EXPECT_THAT(Sent(), ElementsAre("meta 10.0.0.5:9777", "try db0 2:65528", "try db0 2:65529",
+                                  "try db0 2:65530", "first db0 session=7 2:65530"));
+  SayItems({{{2, 65'530}, 1, {2, 65'605}}});
+  EXPECT_FALSE(session_->verifying()) << session_->status();
+
+  Open();
+  SayMeta({"db0"});
+  for (int i = 0; i < 9; ++i) SayTry(Response::TrySync::ERROR, {2, 70'000});
+  ExpectFailed(absl::StatusCode::kFailedPrecondition, "no entry of that length ends there in db0");
+}
+
+TEST_F(PbSessionTest, TheFirstEntryOfAFileIsAskedForInIt) {
+  options_.position = {2, 69};
+  options_.content_mark = ContentMark(kContent);
+  Open();
+  SayMeta({"db0"});
+  SayTry(Response::TrySync::OK, {2, 1000});
+  EXPECT_THAT(Sent(), ElementsAre("meta 10.0.0.5:9777", "try db0 2:0", "first db0 session=7 2:0"));
+  SayItems({{{1, 5'000}, 1, {2, 69}}});
+  EXPECT_FALSE(session_->verifying()) << session_->status();
+}
+
+TEST_F(PbSessionTest, OfAnEntryOfAnotherHistoryBothFactsAreTold) {
+  options_.position = {2, 207};
+  const std::string other = absl::StrCat(kContent).replace(25, 1, "w");
+  options_.content_mark = ContentMark(other);
+  Open();
+  SayMeta({"db0"});
+  SayTry(Response::TrySync::OK, {2, 1000});
+  SayItems({{{2, 138}, 900, {2, 207}}});
+  ExpectFailed(absl::StatusCode::kFailedPrecondition,
+               absl::StrCat("ends at 2:207 and has ", DescribeContentMark(ContentMark(other)),
+                            ", but here one of db0 ends at 2:207 and has ",
+                            DescribeContentMark(ContentMark(kContent)))
+                   .c_str());
+  EXPECT_THAT(session_->TakeItems(), IsEmpty());
+  // A server that rounds the wish up.
+  Open();
+  SayMeta({"db0"});
+  SayTry(Response::TrySync::OK, {2, 1000});
+  SayItems({{{2, 150}, 900, {2, 219}}});
+  ExpectFailed(absl::StatusCode::kFailedPrecondition, "one of db0 ends at 2:219");
+}
+
+TEST_F(PbSessionTest, AReplicaThatEndsBeforeTheEntryIsBehind) {
+  options_.position = {2, 207};
+  options_.content_mark = ContentMark(kContent);
+  Open();
+  SayMeta({"db0"});
+  SayTry(Response::TrySync::OK, {2, 138});
+  ExpectFailed(absl::StatusCode::kOutOfRange, "db0 at 2:207 ends at 2:138");
+}
+
+TEST_F(PbSessionTest, AMasterThatDoesNotSendTheEntryIsLeft) {
+  options_.position = {2, 207};
+  options_.content_mark = ContentMark(kContent);
+  Open();
+  SayMeta({"db0"});
+  SayTry(Response::TrySync::OK, {2, 1000});
+  SayKeepAlive();
+  session_->OnTick(now_ms_ + PbSession::kAnswerTimeoutMs);
+  ExpectFailed(absl::StatusCode::kUnavailable, "does not answer BinlogSync");
+}
+
 TEST_F(PbSessionTest, ACopyIsAskedForAndKeptAlive) {
   options_.copy = true;
   options_.position = {2, 69};

@@ -67,7 +67,8 @@ absl::StatusOr<PikaPosition> ParsePikaPosition(std::string_view text) {
 
 std::string ToString(const PikaCheckpoint& checkpoint) {
   return absl::StrCat(ToString(checkpoint.position), ":", checkpoint.logic_id, ":",
-                      checkpoint.term_id, ":", checkpoint.replication_hash);
+                      checkpoint.term_id, ":", checkpoint.replication_hash, ":",
+                      checkpoint.content_mark);
 }
 
 std::string FormatPikaCheckpoint(const SourceEvent& event) {
@@ -78,17 +79,22 @@ absl::StatusOr<PikaCheckpoint> ParsePikaCheckpoint(std::string_view text) {
   std::vector<std::string> parts = absl::StrSplit(std::string(text), ':');
   PikaCheckpoint checkpoint;
   const size_t n = parts.size();
-  if (n >= 5 && absl::SimpleAtoi(parts[n - 3], &checkpoint.logic_id) &&
-      absl::SimpleAtoi(parts[n - 2], &checkpoint.term_id) &&
-      absl::SimpleAtoi(parts[n - 1], &checkpoint.replication_hash)) {
-    parts.resize(n - 3);
+  if (n >= 6 && absl::SimpleAtoi(parts[n - 4], &checkpoint.logic_id) &&
+      absl::SimpleAtoi(parts[n - 3], &checkpoint.term_id) &&
+      absl::SimpleAtoi(parts[n - 2], &checkpoint.replication_hash) &&
+      absl::SimpleAtoi(parts[n - 1], &checkpoint.content_mark)) {
+    parts.resize(n - 4);
     const auto position = ParsePikaPosition(absl::StrJoin(parts, ":"));
     if (position.ok()) {
       checkpoint.position = *position;
       return checkpoint;
     }
   }
-  return Invalid("'" + std::string(text) + "' is not POSITION:LOGIC_ID:TERM_ID:HASH");
+  // 5 or 7 numbers is what versions wrote that did not keep the entry's mark.
+  return Invalid("'" + std::string(text) + "' is not POSITION:LOGIC_ID:TERM_ID:HASH:MARK" +
+                 (n == 5 || n == 7 ? "; without MARK it is of an earlier version, which this one "
+                                     "does not continue: go on under another --name"
+                                   : ""));
 }
 
 // ---------------------------------------------------------------- JSON
@@ -123,6 +129,7 @@ std::string CheckpointJson(const CheckpointOwner& owner, const PikaCheckpoint& c
   writer.Key("ts_ms");
   writer.Int64(ts_ms);
   number("replication_hash", checkpoint.replication_hash);
+  number("content_mark", checkpoint.content_mark);
   writer.Key("snapshot");
   if (position.snapshot_id == 0 && position.number == 0) {
     writer.Null();
@@ -157,6 +164,7 @@ absl::StatusOr<PikaCheckpoint> ParseCheckpointJson(std::string_view json,
   LOCKSTEP_ASSIGN_OR_RETURN(checkpoint.logic_id, Number(object, "logic_id"));
   LOCKSTEP_ASSIGN_OR_RETURN(checkpoint.term_id, NumberIfAny(object, "term_id"));
   LOCKSTEP_ASSIGN_OR_RETURN(checkpoint.replication_hash, NumberIfAny(object, "replication_hash"));
+  LOCKSTEP_ASSIGN_OR_RETURN(checkpoint.content_mark, NumberIfAny(object, "content_mark"));
   const auto snapshot = object.FindMember("snapshot");
   if (snapshot == object.MemberEnd() || snapshot->value.IsNull()) return checkpoint;
   if (!snapshot->value.IsObject()) return Invalid("field \"snapshot\" is neither object nor null");

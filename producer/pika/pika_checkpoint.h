@@ -29,12 +29,13 @@ std::string ToString(const PikaPosition& position);
 // INVALID_ARGUMENT names the text.
 absl::StatusOr<PikaPosition> ParsePikaPosition(std::string_view text);
 
-// `POSITION:LOGIC_ID:TERM_ID:HASH`.
+// `POSITION:LOGIC_ID:TERM_ID:HASH:MARK`.
 struct PikaCheckpoint {
   PikaPosition position;
   uint64_t logic_id = 0;  // Of the entry that ends there; 0 in a copy.
   uint64_t term_id = 0;
   uint64_t replication_hash = 0;
+  uint64_t content_mark = 0;  // Of that entry, as ContentMark; 0: it can not be asked for again.
   bool operator==(const PikaCheckpoint&) const = default;
 };
 

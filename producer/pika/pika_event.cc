@@ -156,7 +156,9 @@ absl::StatusOr<std::optional<SourceEvent>> PikaEventWriter::Write(std::string_vi
   Json(writer, source_json_);
   writer.EndObject();
   SourceEvent event = MakeEvent(ToString(end), command.type, key, ts_ms);
-  event.resume = {item->logic_id, item->term_id, 0};
+  // Only an entry that is a record of its own can be asked for again by its end and length.
+  const bool whole = EndsAt(item->start, bytes.size(), end);
+  event.resume = {item->logic_id, item->term_id, 0, whole ? ContentMark(item->content) : 0};
   return event;
 }
 

@@ -2,6 +2,8 @@
 
 #include <xxhash.h>
 
+#include "absl/strings/str_cat.h"
+
 namespace lockstep::pika {
 namespace {
 
@@ -21,6 +23,15 @@ std::string Shown(std::string_view reply) {
     if (c < ' ' || c > '~') c = '?';
   }
   return shown;
+}
+
+absl::Status OtherHistory(const BinlogPosition& position, uint64_t content_mark,
+                          const std::string& there) {
+  return absl::FailedPreconditionError(absl::StrCat(
+      "source behind ledger: this is another history: the last ledgered entry ends at ",
+      ToString(position), " and has ", DescribeContentMark(content_mark), ", but here ", there,
+      "; the Pika was written to apart from the one that was read so far, or rebuilt at that very "
+      "place: name one that has that entry, or go on under another --name"));
 }
 
 absl::Status PasswordRefused(std::string_view reply) {

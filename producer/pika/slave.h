@@ -43,8 +43,11 @@ struct SlaveOptions {
   std::optional<uint64_t> logic_id;  // Of the last command that we have, if it is known.
   std::string replication_id;        // The group that the position is of; empty: not known.
   uint64_t replication_hash = 0;     // The same, as ReplicationHash, for who only kept that. 0: no.
-  bool copy = false;                 // A full copy, not the stream.
-  bool push = false;                 // The copy may be pushed to us by rsync (rsync_receive.h).
+  // The ContentMark of the entry that ends at `position`. That entry is then asked for too, and
+  // must be the first to come: ReceivedItem::verified. 0: it is not asked for.
+  uint64_t content_mark = 0;
+  bool copy = false;  // A full copy, not the stream.
+  bool push = false;  // The copy may be pushed to us by rsync (rsync_receive.h).
 };
 
 struct ReceivedItem {
@@ -54,6 +57,7 @@ struct ReceivedItem {
   // that begins at the item's `start`, and there are, or may be, more: read on from `start`. Only
   // Pikas before 3.0.5 write such records.
   uint64_t part = 0;
+  bool verified = false;  // The entry that SlaveOptions::content_mark is of; we have it.
 };
 
 // 0 for an empty id; never 0 else.
@@ -61,6 +65,10 @@ uint64_t ReplicationHash(std::string_view replication_id);
 
 // What a master says, fit for a message of ours.
 std::string Shown(std::string_view reply);
+// FAILED_PRECONDITION: the entry that ends at `position` is not the one that was ledgered; `there`
+// says what is found instead.
+absl::Status OtherHistory(const BinlogPosition& position, uint64_t content_mark,
+                          const std::string& there);
 // PERMISSION_DENIED, and what to do about it.
 absl::Status PasswordRefused(std::string_view reply);
 

@@ -111,17 +111,26 @@ class PikaSource final : public Source {
             "; was this producer's source something else than a Pika?");
       }
       resume_ = checkpoint->position;
-      if (resume_.snapshot_id == 0) logic_id_ = checkpoint->logic_id;
+      if (resume_.snapshot_id == 0) {
+        logic_id_ = checkpoint->logic_id;
+        content_mark_ = checkpoint->content_mark;
+      }
       replication_hash_ = checkpoint->replication_hash;
     }
+    position_ = resume_.binlog;
     if (!point.floor.empty()) {
       LOCKSTEP_ASSIGN_OR_RETURN(const PikaPosition floor, ParsePikaPosition(point.floor));
       if (floor > resume_) {
         resume_ = floor;
-        logic_id_.reset();
+        // What can be verified is read from there, and not handed out again.
+        if (content_mark_ == 0 || floor.number != 0) {
+          content_mark_ = 0;
+          logic_id_.reset();
+          position_ = floor.binlog;
+        }
       }
     }
-    position_ = read_to_ = resume_.binlog;
+    read_to_ = position_;
     {
       MutexLock lock(mu_);
       published_.ledgered = resume_;
@@ -143,7 +152,8 @@ class PikaSource final : public Source {
     if (protocol_ == pika::Protocol::kLegacy) slave.slave_port = options_.pika_slave_port;
     slave.position = position_;
     slave.parts = parts_;
-    slave.logic_id = logic_id_;
+    slave.content_mark = content_mark_;
+    if (content_mark_ == 0) slave.logic_id = logic_id_;
     slave.replication_id = replication_id_;
     slave.replication_hash = replication_hash_;
     return slave;
@@ -158,10 +168,10 @@ class PikaSource final : public Source {
     const absl::StatusOr<pika::PikaLink::Ready> ready = link_->AwaitReady(kReadyWait);
     if (!ready.ok()) return Judge(ready.status());
     if (ready->master_end < seen_.binlog) {
-      return absl::FailedPreconditionError(
+      return Judge(absl::OutOfRangeError(
           absl::StrCat("source behind ledger: ", spec_.Address(), ": the binlog of ",
                        ready->database, " ends at ", ToString(ready->master_end), "; ",
-                       ToString(seen_.binlog), " is in the ledger"));
+                       ToString(seen_.binlog), " is in the ledger")));
     }
     return OnReady(*ready);
   }
@@ -236,6 +246,7 @@ class PikaSource final : public Source {
     }
     position_ = read_to_ = **position;
     parts_ = 0;
+    content_mark_ = 0;
     end_ = std::max(end_, position_);
     logic_id_.reset();
     resume_ = PikaPosition();
@@ -247,7 +258,7 @@ class PikaSource final : public Source {
   absl::Status WalkCopy(size_t max, std::vector<SourceEvent>& events) {
     const size_t before = events.size();
     LOCKSTEP_ASSIGN_OR_RETURN(walk_, copy_->Walk(max, *writer_, events));
-    for (size_t i = before; i < events.size(); ++i) events[i].resume = {0, 0, replication_hash_};
+    for (size_t i = before; i < events.size(); ++i) events[i].resume[2] = replication_hash_;
     status_.snapshot_events += static_cast<int64_t>(events.size() - before);
     if (walk_) return absl::OkStatus();
     resume_ = PikaPosition();
@@ -269,22 +280,28 @@ class PikaSource final : public Source {
   }
 
   absl::Status TakeItem(const pika::ReceivedItem& item, std::vector<SourceEvent>& events) {
+    LOCKSTEP_RETURN_IF_ERROR(CheckLedgered(item.end));
     read_to_ = item.end;
     if (item.bytes.empty()) return absl::OkStatus();
+    if (item.verified) return OnVerified(item);
     LOCKSTEP_ASSIGN_OR_RETURN(std::optional<SourceEvent> event,
                               writer_->Write(item.bytes, item.end));
     // The session has parsed it, and checked that it counts on.
     const pika::BinlogItem parsed = pika::ParseBinlogItem(item.bytes).value();
     position_ = item.part == 0 ? item.end : parsed.start;
     parts_ = item.part;
+    content_mark_ = 0;
     copied_ = false;
     if (!pika::IsPaddingItem(parsed)) {
       logic_id_ = parsed.logic_id;
       const int64_t logged_at_ms = int64_t{parsed.exec_time_s} * 1000;
       status_.current_at_ms = std::max(status_.current_at_ms, logged_at_ms);
     }
-    if (!event) return absl::OkStatus();
-    if (parts_ > 0) event->at = absl::StrCat(ToString(position_), ":0:", parts_);
+    if (!event || (parts_ == 0 && position_ <= resume_.binlog)) return absl::OkStatus();
+    if (parts_ > 0) {
+      event->at = absl::StrCat(ToString(position_), ":0:", parts_);
+      event->resume[3] = 0;
+    }
     if (writer_->unknown_commands() == 1 && !unknown_named_) {
       unknown_named_ = true;
       Log(LogLevel::kWarn, "unknown_command",
@@ -295,6 +312,37 @@ class PikaSource final : public Source {
     event->resume[2] = replication_hash_;
     events.push_back(*std::move(event));
     ++status_.binlog_events;
+    return absl::OkStatus();
+  }
+
+  // The last ledgered entry is there: from here on the server's own count counts.
+  absl::Status OnVerified(const pika::ReceivedItem& item) {
+    const uint64_t logic_id = pika::ParseBinlogItem(item.bytes).value().logic_id;
+    if (logic_id_ && *logic_id_ != logic_id) {
+      Log(LogLevel::kInfo, "source_moved",
+          {{"source", spec_.Address()},
+           {"db", database_},
+           {"position", item.end},
+           {"logic_id", logic_id},
+           {"logic_id_before", *logic_id_}});
+    }
+    logic_id_ = logic_id;
+    content_mark_ = 0;
+    return absl::OkStatus();
+  }
+
+  // What is ledgered ends where an entry ends; in another history it would be by chance.
+  absl::Status CheckLedgered(const pika::BinlogPosition& end) const {
+    for (const PikaPosition& ledgered : {resume_, seen_}) {
+      if (ledgered.snapshot_id == 0 && ledgered.number == 0 && read_to_ < ledgered.binlog &&
+          ledgered.binlog < end) {
+        return absl::FailedPreconditionError(absl::StrCat(
+            "source behind ledger: this is another history: the ledger has an entry of ", database_,
+            " that ends at ", ToString(ledgered.binlog), ", but ", spec_.Address(),
+            " has one from ", ToString(read_to_), " to ", ToString(end),
+            "; name a Pika that has it"));
+      }
+    }
     return absl::OkStatus();
   }
 
@@ -417,6 +465,7 @@ class PikaSource final : public Source {
   pika::BinlogPosition position_;
   uint64_t parts_ = 0;
   std::optional<uint64_t> logic_id_;  // Of the last entry that was handed out.
+  uint64_t content_mark_ = 0;         // Of the entry that ends at position_, while not verified.
   pika::BinlogPosition read_to_;      // Where that ends.
   pika::BinlogPosition end_;          // until_end: where the master's log ended at the start.
   bool walk_ = false;                 // A copy is there and not walked to its end.

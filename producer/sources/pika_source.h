@@ -5,8 +5,12 @@
 // `FILENUM:OFFSET:ID:NUMBER`: the dump's position, the copy's id and the event's number in it,
 // which lies behind the one and before whatever follows in the binlog. With the ID 0 it is so
 // many-th command of the record that begins there (ReceivedItem::part). The checkpoint is the
-// position, `:LOGIC_ID:TERM_ID:HASH`: the entry's own count and term (0 in a copy), and a hash of
-// the replication id, so that a master with another history is noticed (*source behind ledger*).
+// position, `:LOGIC_ID:TERM_ID:HASH:MARK`: the entry's own count and term (0 in a copy), a hash of
+// the replication id, and what its content is known by.
+//
+// Started at a checkpoint it reads that entry again before anything else, where it can (MARK). So
+// any server that has the history will do, a promoted replica as well; one with another is noticed
+// (*source behind ledger*).
 //
 // One source is one database: their binlogs are independent of each other, and there is no order
 // between them to keep. A master with several needs a producer for each.

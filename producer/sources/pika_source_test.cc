@@ -409,6 +409,7 @@ TEST_F(PikaSourceTest, WhatAPersonMustSettleIsRefused) {
                            const char* password, const char* database) {
     SourceOptions source;
     source.source_password = password;
+    source.pika_behind_max = milliseconds(0);
     const absl::Status status = Start(point, source, database);
     EXPECT_EQ(status.code(), code) << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr(says));
@@ -419,16 +420,16 @@ TEST_F(PikaSourceTest, WhatAPersonMustSettleIsRefused) {
   refused(StatusCode::kInvalidArgument, "the databases db0, db1", {}, "secret", "");
   refused(StatusCode::kNotFound, "no database 'db3'", {}, "secret", "db3");
   refused(StatusCode::kFailedPrecondition, "begins there", {{}, "0:71", "0:71"}, "secret", "db0");
-  refused(StatusCode::kFailedPrecondition, "another replication group", {"0:0:0:0:99", "", ""},
+  refused(StatusCode::kFailedPrecondition, "another replication group", {"0:0:0:0:99:0", "", ""},
           "secret", "db0");
-  refused(StatusCode::kFailedPrecondition, "source behind ledger", {"0:0:0:0:0", "", "9:1"},
+  refused(StatusCode::kFailedPrecondition, "source behind ledger", {"0:0:0:0:0:0", "", "9:1"},
           "secret", "db0");
   master_->Purge("db0", 1);
   refused(StatusCode::kFailedPrecondition, "has purged its binlog of db0 at 0:0", {}, "secret",
           "db0");
   const absl::Status checkpoint = Start({"17:3:9", "", ""});
   EXPECT_THAT(std::string(checkpoint.message()),
-              HasSubstr("is not POSITION:LOGIC_ID:TERM_ID:HASH"));
+              HasSubstr("is not POSITION:LOGIC_ID:TERM_ID:HASH:MARK"));
 }
 
 TEST_F(PikaSourceTest, AMasterThatLostItsTailIsWaitedForAndThenRefused) {
@@ -450,6 +451,151 @@ TEST_F(PikaSourceTest, AMasterThatLostItsTailIsWaitedForAndThenRefused) {
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("source behind ledger"));
 }
+
+// ---------------------------------------------------------------- another server
+
+// The producer goes on at a replica, which has the entries of the master and numbers them anew.
+class MovedSourceTest : public PikaSourceTest, public testing::WithParamInterface<const char*> {
+ protected:
+  MovedSourceTest() { until_end_.until_end = true; }
+  void StartMaster() {
+    PikaSourceTest::StartMaster({.version = GetParam(), .binlog_file_bytes = 5'000});
+  }
+  // From now on another server is asked.
+  void Move(const std::string& replication_id = "0123456789abcdef") {
+    PikaSourceTest::StartMaster({.version = GetParam(),
+                                 .replication_id = replication_id,
+                                 .binlog_file_bytes = 5'000,
+                                 .exec_time_s = 1'800'000'000,
+                                 .term = 7,
+                                 .first_logic_id = 1'000});
+  }
+  std::vector<SourceEvent> ReadToEnd(const ResumePoint& point = {}) {
+    const absl::Status started = Start(point, until_end_);
+    EXPECT_TRUE(started.ok()) << started;
+    std::vector<SourceEvent> events;
+    const absl::Status status = PollUntil(1'000'000, events);
+    EXPECT_TRUE(status.ok()) << status;
+    return events;
+  }
+  std::string CheckpointOf(const SourceEvent& event) { return source_->FormatCheckpoint()(event); }
+
+  SourceOptions until_end_;
+};
+
+TEST_P(MovedSourceTest, AReplicaGoesOnWhereTheMasterEnded) {
+  StartMaster();
+  Append(1, 200);
+  const std::vector<SourceEvent> all = ReadToEnd();
+  std::vector<std::string> checkpoints;
+  for (const SourceEvent& event : all) checkpoints.push_back(CheckpointOf(event));
+  Move();
+  Append(1, 210);
+  for (size_t done = 0; done < all.size(); ++done) {
+    const std::vector<SourceEvent> rest = ReadToEnd({checkpoints[done], "", all[done].at});
+    ASSERT_EQ(rest.size(), 209 - done) << all[done].at;
+    ASSERT_EQ(rest[0].at, done + 1 < all.size() ? all[done + 1].at : rest[0].at);
+    ASSERT_EQ(KeyOf(rest[0]), absl::StrCat("key-", done + 2));
+  }
+  EXPECT_EQ(master_->dumps(), 0);
+  EXPECT_THAT(master_->Complaints(), IsEmpty());
+}
+
+TEST_P(MovedSourceTest, ThereTheCountIsTheReplicas) {
+  StartMaster();
+  Append(1, 10);
+  const std::vector<SourceEvent> first = ReadToEnd();
+  const ResumePoint point{CheckpointOf(first[9]), "", first[9].at};
+  Move();
+  Append(1, 10);
+  ASSERT_TRUE(Start(point).ok());
+  master_->SkipOne();  // A hole of the replica's is noticed from the first entry on.
+  Append(11, 20);
+  std::vector<SourceEvent> events;
+  ASSERT_TRUE(PollUntil(10, events).ok());
+  ExpectKeys(events, 11, 20);
+}
+
+TEST_P(MovedSourceTest, WhatWasLedgeredBehindTheCheckpointDoesNotComeAgain) {
+  StartMaster();
+  Append(1, 100);
+  const std::vector<SourceEvent> all = ReadToEnd();
+  const std::string checkpoint = CheckpointOf(all[59]);
+  Move();
+  Append(1, 100);
+  ExpectKeys(ReadToEnd({checkpoint, all[79].at, all[79].at}), 81, 100);
+}
+
+TEST_P(MovedSourceTest, AnotherHistoryIsRefused) {
+  StartMaster();
+  Append(1, 100);
+  const std::vector<SourceEvent> all = ReadToEnd();
+  const ResumePoint point{CheckpointOf(all[99]), "", all[99].at};
+  const auto refused = [&](const char* says) {
+    const absl::Status status = Start(point, until_end_);
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("this is another history"));
+    EXPECT_THAT(std::string(status.message()), HasSubstr(says));
+  };
+  Move();  // The last entry is of the same length.
+  Append(1, 99);
+  master_->Append("db0", {"SET", "yek-100", "v"});
+  refused("and has 33 bytes, hash ");
+  Move();  // Longer.
+  Append(1, 99);
+  Append(100, 100, "other");
+  refused("and has 37 bytes, hash ");
+  if (std::string(GetParam()) < "3.1") return;
+  Move();  // No entry begins where it did.
+  Append(1, 98);
+  Append(99, 101, "other");
+  refused("no entry of that length ends there");
+}
+
+TEST_P(MovedSourceTest, AForkBehindTheCheckpointIsSeenWhereTheLedgerEnds) {
+  StartMaster();
+  Append(1, 100);
+  const std::vector<SourceEvent> all = ReadToEnd();
+  const ResumePoint point{CheckpointOf(all[49]), "", all[89].at};
+  Move();
+  Append(1, 60);
+  Append(61, 100, "other");
+  ASSERT_TRUE(Start(point, until_end_).ok());
+  std::vector<SourceEvent> events;
+  const absl::Status status = PollUntil(1'000, events);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("the ledger has an entry of db0 that ends at " + all[89].at));
+}
+
+TEST_P(MovedSourceTest, OneThatLagsIsWaitedForAndThenRefused) {
+  StartMaster();
+  Append(1, 100);
+  const std::vector<SourceEvent> all = ReadToEnd();
+  const ResumePoint at_checkpoint{CheckpointOf(all[99]), "", all[99].at};
+  const ResumePoint above{CheckpointOf(all[49]), "", all[99].at};
+  for (const ResumePoint& point : {at_checkpoint, above}) {
+    Move();
+    Append(1, 99);
+    SourceOptions options;
+    options.pika_behind_max = milliseconds(500);
+    const absl::Status status = Start(point, options);
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("source behind ledger"));
+    options.pika_behind_max = kPatience;
+    std::thread catches_up([&] {
+      std::this_thread::sleep_for(milliseconds(300));  // So that it is seen behind first.
+      Append(100, 101);
+    });
+    EXPECT_TRUE(Start(point, options).ok());
+    catches_up.join();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Versions, MovedSourceTest, testing::Values("3.0.16", "3.4.0", "3.5.5"),
+                         [](const testing::TestParamInfo<const char*>& version) {
+                           return VersionName(version.param);
+                         });
 
 TEST_F(PikaSourceTest, AMasterThatIsAwayIsNamed) {
   StartMaster();
@@ -621,8 +767,8 @@ TEST_P(LegacySourceTest, WhatAPersonMustSettleIsRefused) {
   refused(StatusCode::kPermissionDenied, "refuses the password", {}, "wrong", "");
   refused(StatusCode::kPermissionDenied, "refuses the password", {}, "", "");
   refused(StatusCode::kNotFound, "no database 'db3'", {}, "secret", "db3");
-  refused(StatusCode::kFailedPrecondition, "source behind ledger", {"90:0:0:0:0", "", ""}, "secret",
-          "");
+  refused(StatusCode::kFailedPrecondition, "source behind ledger", {"90:0:0:0:0:0", "", ""},
+          "secret", "");
   master_->Purge("db0", 1);
   refused(StatusCode::kFailedPrecondition, "has purged its binlog of db0 at 0:0", {}, "secret",
           "db0");

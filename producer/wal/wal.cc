@@ -18,7 +18,7 @@
 namespace lockstep {
 namespace {
 
-constexpr char kFormat = 1;
+constexpr char kFormat = 2;
 constexpr uint32_t kNull = 0xffffffff;
 constexpr size_t kFileBytes = size_t{16} << 20;
 

@@ -21,7 +21,7 @@ TEST(WalEvent, ComesBackAsItWas) {
   full.payload.timestamp_ms = -5;
   full.partition = 3;
   full.partition_key = "";
-  full.resume = {1, UINT64_MAX, 7};
+  full.resume = {1, UINT64_MAX, 7, 5};
   SourceEvent empty;
   for (const SourceEvent& event : {full, empty}) {
     std::string bytes;
@@ -35,7 +35,7 @@ TEST(WalEvent, ComesBackAsItWas) {
     bytes += '\0';
     EXPECT_FALSE(ParseWalEvent(bytes).ok()) << "something is left over";
     bytes.pop_back();
-    bytes[0] = 2;
+    bytes[0] = 1;
     EXPECT_FALSE(ParseWalEvent(bytes).ok()) << "another format";
   }
 }
@@ -45,11 +45,11 @@ TEST(WalEvent, IsTheManualsExample) {
   event.at = "0:69";
   event.payload.key = "k";
   event.payload.timestamp_ms = 1;
-  event.resume = {2, 0, 3};
+  event.resume = {2, 0, 3, 4};
   std::string bytes;
   AppendWalEvent(event, bytes);
   const std::string expected(
-      "\1"
+      "\2"
       "\4\0\0\0"
       "0:69"
       "\1\0\0\0k"
@@ -60,8 +60,9 @@ TEST(WalEvent, IsTheManualsExample) {
       "\2\0\0\0\0\0\0\0"
       "\0\0\0\0\0\0\0\0"
       "\3\0\0\0\0\0\0\0"
+      "\4\0\0\0\0\0\0\0"
       "\0\0\0\0",
-      1 + 8 + 5 + 4 + 8 + 4 + 4 + 24 + 4);
+      1 + 8 + 5 + 4 + 8 + 4 + 4 + 32 + 4);
   EXPECT_EQ(bytes, expected);
   for (size_t cut = 0; cut < bytes.size(); ++cut) {
     EXPECT_FALSE(ParseWalEvent(std::string_view(bytes).substr(0, cut)).ok()) << cut;

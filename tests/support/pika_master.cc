@@ -24,7 +24,9 @@ constexpr int kSnapshotPort = 10'001;
 }  // namespace
 
 PikaMaster::PikaMaster(PikaMasterOptions options) : options_(std::move(options)) {
-  for (const std::string& name : options_.databases) logs_[name];
+  for (const std::string& name : options_.databases) {
+    logs_[name].next_logic_id = options_.first_logic_id.value_or(pb() ? 1 : 0);
+  }
   // Two ports in a fixed distance, both free.
   const auto bind = [](tcp::acceptor& acceptor, int port) {
     asio::error_code error;
@@ -108,24 +110,25 @@ void PikaMaster::SpoilSnapshots(int lists, int files) {
 void PikaMaster::Complain(const std::string& what) { complaints_.push_back(what); }
 
 void PikaMaster::Append(const std::string& database, const std::vector<std::string_view>& args,
-                        uint32_t exec_time_s) {
+                        std::optional<uint32_t> exec_time_s) {
   AppendTogether(database, {args}, exec_time_s);
 }
 
 void PikaMaster::AppendTogether(const std::string& database,
                                 const std::vector<std::vector<std::string_view>>& commands,
-                                uint32_t exec_time_s) {
+                                std::optional<uint32_t> exec_time_s) {
   LOCKSTEP_CHECK(commands.size() == 1 || !pb(), "from 3.1 on a record is one command");
   {
     MutexLock lock(mu_);
     Log& log = logs_.at(database);
-    // Before 3.1 the count begins with 0.
-    const uint64_t logic_id = pb() ? ++log.logic_id : log.logic_id++;
+    const uint64_t logic_id = log.next_logic_id++;
+    const uint32_t term = options_.term.value_or(pb() ? 0 : 1);
     Entry entry;
     for (const auto& args : commands) {
       std::string content;
       AppendRespCommand(args, content);
-      const BinlogItem item{exec_time_s, pb() ? 0U : 1U, logic_id, log.end, content};
+      const BinlogItem item{exec_time_s.value_or(options_.exec_time_s), term, logic_id, log.end,
+                            content};
       if (marked()) {
         AppendMarkedCommand(item, entry.bytes);
       } else {
@@ -179,7 +182,7 @@ void PikaMaster::Truncate(const std::string& database, BinlogPosition end) {
   Log& log = logs_.at(database);
   while (!log.entries.empty() && log.entries.back().end > end) {
     log.entries.pop_back();
-    --log.logic_id;
+    --log.next_logic_id;
   }
   log.end = log.entries.empty() ? log.begin : log.entries.back().end;
 }

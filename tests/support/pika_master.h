@@ -40,6 +40,11 @@ struct PikaMasterOptions {
   std::chrono::milliseconds keep_alive_every{2'000};
   std::chrono::milliseconds forget_after{20'000};
   std::chrono::milliseconds dial_after{10};  // Before 3.1: until it dials back.
+  // What a replica numbers anew. Without: term 0, before 3.1 the server's id 1; counted from 1,
+  // before 3.1 from 0.
+  uint32_t exec_time_s = 1'700'000'000;
+  std::optional<uint32_t> term = {};
+  std::optional<uint64_t> first_logic_id = {};
 };
 
 class PikaMaster {
@@ -52,11 +57,11 @@ class PikaMaster {
 
   // Logs a command.
   void Append(const std::string& database, const std::vector<std::string_view>& args,
-              uint32_t exec_time_s = 1'700'000'000);
+              std::optional<uint32_t> exec_time_s = {});
   // Logs several commands as one record, as versions before 3.0.5 log MSET.
   void AppendTogether(const std::string& database,
                       const std::vector<std::vector<std::string_view>>& commands,
-                      uint32_t exec_time_s = 1'700'000'000);
+                      std::optional<uint32_t> exec_time_s = {});
   // Where the database's binlog ends.
   BinlogPosition End(const std::string& database);
 
@@ -114,7 +119,7 @@ class PikaMaster {
     BinlogPosition end;
     std::string dump_directory;
     BinlogPosition acknowledged;
-    uint64_t logic_id = 0;
+    uint64_t next_logic_id = 0;
     uint32_t first_file = 0;
     int32_t next_session = 0;
   };
