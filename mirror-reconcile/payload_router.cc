@@ -61,6 +61,11 @@ PayloadRouter::Candidate PayloadRouter::Open(const PayloadSpec& spec) {
 PayloadRouter::Candidate PayloadRouter::OpenRegistered(const std::string& producer) {
   for (const ProducerInfo& info : producers_) {
     if (info.name != producer) continue;
+    if (IsRegisteredPika(info.source)) {
+      return {info.source, nullptr,
+              absl::NotFoundError("the ledger has the Pika's id, not a server that still is there; "
+                                  "name one with --payload")};
+    }
     absl::StatusOr<SourceSpec> source = ParseSourceSpec(info.source);
     if (!source.ok()) return {info.source, nullptr, source.status()};
     return Open({"", info.source, std::move(source).value()});

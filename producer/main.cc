@@ -66,10 +66,12 @@ void AddFlags(Program& program, Flags& flags) {
   CLI::App& app = program.app();
   app.add_option("--name", flags.name, "The producer's name; the same at both sites, for ever")
       ->group("Producer");
-  app.add_option("--source", flags.source,
-                 "jsonl:FILE, jsonl:-, table:schema.table?id=COLUMN&value=COLUMN[&key=COLUMN]"
-                 "[&xid=COLUMN][&where=CONDITION] or pika://HOST:PORT[?db=NAME]"
-                 "[&protocol=auto|pb|legacy]; never another one for the same --name")
+  app.add_option(
+         "--source", flags.source,
+         "jsonl:FILE, jsonl:-, table:schema.table?id=COLUMN&value=COLUMN[&key=COLUMN]"
+         "[&xid=COLUMN][&where=CONDITION] or pika://HOST:PORT[?db=NAME]"
+         "[&protocol=auto|pb|legacy]; never another one for the same --name (a Pika: another "
+         "--source-id)")
       ->group("Producer");
   app.add_option("--source-db", flags.source_db,
                  "table: the database to read, libpq syntax; default: --ledger's")
@@ -79,8 +81,8 @@ void AddFlags(Program& program, Flags& flags) {
       ->type_name("FILE")
       ->group("Producer");
   app.add_option("--source-id", flags.source_id,
-                 "pika: what events and exported checkpoints call the source; give one to keep it "
-                 "when the producer moves to another Pika; default: HOST:PORT")
+                 "pika: what the ledger, events and exported checkpoints call the source; to go on "
+                 "at another Pika of the group give the one it had; default: HOST:PORT")
       ->type_name("ID")
       ->group("Producer");
   app.add_option("--snapshot-dir", flags.snapshot_dir,
@@ -194,8 +196,9 @@ std::vector<std::string> Validate(const CommonOptions& common, const Flags& flag
           "--checkpoint-file, --checkpoint-topic and --wal are for pika:// sources");
     }
   }
-  if (!IsUtf8(flags.source_id) || flags.source_id.size() > 255) {
-    complaints.emplace_back("--source-id must be text of at most 255 bytes");
+  if (!IsUtf8(flags.source_id) || flags.source_id.size() > 255 ||
+      flags.source_id.find('?') != std::string::npos) {
+    complaints.emplace_back("--source-id must be text of at most 255 bytes without '?'");
   }
   if (flags.snapshot_rate.unit != Size::Unit::kBytes) {
     complaints.emplace_back("--snapshot-rate is bytes a second, e.g. 50MiB");
@@ -234,10 +237,11 @@ std::vector<std::string> ValidateStatus(const CommonOptions& common, const Flags
   return complaints;
 }
 
-ProducerOptions MakeOptions(const CommonOptions& common, const Flags& flags) {
+ProducerOptions MakeOptions(const SourceSpec& spec, const CommonOptions& common,
+                            const Flags& flags) {
   ProducerOptions options;
   options.name = flags.name;
-  options.source = flags.source;
+  options.source = RegisteredSource(spec, flags.source_id);
   options.topic = common.Topic();
   if (flags.partition >= 0) options.partition = flags.partition;
   if (!common.streams.empty()) options.partition = common.streams[0].partition;
@@ -313,15 +317,16 @@ absl::StatusOr<std::unique_ptr<Producer>> Open(const CommonOptions& common, cons
   source_options.source_db = flags.source_db.empty() ? common.ledger : flags.source_db;
   LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<Source> source, OpenSource(spec, source_options));
   if (!flags.wal.empty()) {
-    LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<Wal> wal,
-                              Wal::Open(flags.wal, {flags.name, flags.source}));
+    LOCKSTEP_ASSIGN_OR_RETURN(
+        std::unique_ptr<Wal> wal,
+        Wal::Open(flags.wal, {flags.name, RegisteredSource(spec, flags.source_id)}));
     source = ReadThroughWal(std::move(source), std::move(wal),
                             {.max_bytes = static_cast<uint64_t>(flags.wal_max.amount),
                              .keep_bytes = static_cast<uint64_t>(flags.wal_keep.amount)});
   }
   source = WithCheckpoints(std::move(source), spec, common, flags);
   if (flags.no_ledger) {
-    return std::make_unique<Producer>(MakeOptions(common, flags), std::move(source),
+    return std::make_unique<Producer>(MakeOptions(spec, common, flags), std::move(source),
                                       OpenNoLedger());
   }
   PostgresLedgerOptions ledger_options;
@@ -330,7 +335,7 @@ absl::StatusOr<std::unique_ptr<Producer>> Open(const CommonOptions& common, cons
   ledger_options.application_name = "lockstep-producer";
   LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<PostgresLedger> ledger,
                             PostgresLedger::Connect(ledger_options));
-  return std::make_unique<Producer>(MakeOptions(common, flags), std::move(source),
+  return std::make_unique<Producer>(MakeOptions(spec, common, flags), std::move(source),
                                     std::move(ledger));
 }
 

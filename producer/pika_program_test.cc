@@ -96,6 +96,62 @@ TEST_F(PikaProgramTest, ReadsABinlogToItsEndAndGoesOnBehindIt) {
 
 TEST_F(PikaProgramTest, KilledAtAnyMomentAnEntryComesOnce) { KillAtAnyMoment(3); }
 
+// The master's site is lost while the producer runs; its standby's Pika has the same entries under
+// other numbers, and more to come.
+TEST_F(PikaProgramTest, AfterTheLossOfTheMasterAReplicaGoesOn) {
+  const std::string id = absl::StrCat("127.0.0.1:", master_->port());
+  pika::PikaMaster replica({.window_items = 2000,
+                            .binlog_file_bytes = 200'000,
+                            .exec_time_s = 1'800'000'000,
+                            .term = 3,
+                            .first_logic_id = 500});
+  const auto append = [&](int first, int last) {
+    Append(first, last);
+    for (int i = first; i <= last; ++i) {
+      replica.Append("db0",
+                     {i % 3 == 0 ? "HSET" : "SET", absl::StrCat("key-", i), "field", "value"});
+    }
+  };
+  const unsigned seed = 11;
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  std::thread writer([&] {
+    for (int i = 0; i < 3'000; i += 100) {
+      append(i + 1, i + 100);
+      std::this_thread::sleep_for(milliseconds(20));  // So that the kill falls into the stream.
+    }
+  });
+  auto process = Start(Source());
+  EXPECT_FALSE(process->EndsWithin(milliseconds(300 + random() % 300))) << process->Err();
+  process->Kill();
+  writer.join();
+  EXPECT_THAT(master_->Complaints(), testing::IsEmpty());
+  master_.reset();
+  const std::string source = absl::StrCat("pika://127.0.0.1:", replica.port(), "?protocol=pb");
+  process = Start(source, {"--until-end"});
+  EXPECT_EQ(process->Wait(), 3) << process->Err();
+  EXPECT_THAT(process->Err(), HasSubstr("is known with source pika://" + id));
+  for (const int last : {3'000, 3'010}) {
+    process = Start(source, {"--until-end", "--source-id", id});
+    EXPECT_EQ(process->Wait(), 0) << process->Err();
+    EXPECT_EQ(process->Err().find("info source_moved") != std::string::npos, last == 3'000);
+    if (last == 3'000) {
+      for (int i = 3'001; i <= 3'010; ++i) {
+        replica.Append("db0", {"SET", absl::StrCat("key-", i), "field", "value"});
+      }
+    }
+  }
+  ExpectEachKeyOnce(3'010);
+  std::set<std::string> ids;
+  for (const auto& [value, times] : CheckedValues()) {
+    rapidjson::Document json;
+    json.Parse(value.c_str());
+    EXPECT_EQ(json["source_id"].GetString(), id);
+    EXPECT_TRUE(ids.insert(json["event_id"].GetString()).second) << value;
+  }
+  EXPECT_THAT(replica.Complaints(), testing::IsEmpty());
+}
+
 TEST_F(PikaProgramTest, KilledAtAnyMomentAnEntryOfPika3_0ComesOnce) {
   StartMaster("3.0.16");
   KillAtAnyMoment(4);

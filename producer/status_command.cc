@@ -20,6 +20,7 @@
 #include "common/metrics/metrics.h"
 #include "db-ledger/postgres_ledger.h"
 #include "producer/pika/pika_checkpoint.h"
+#include "producer/sources/source_spec.h"
 #include "producer/sources/source_status.h"
 
 namespace lockstep {
@@ -59,7 +60,7 @@ absl::StatusOr<Ledgered> ReadLedger(Ledger& ledger, const std::string& name) {
 // A Pika's checkpoint in words; other sources' is its own word.
 std::string InWords(const ProducerInfo& producer) {
   if (!producer.checkpoint) return "none";
-  if (!absl::StartsWith(producer.source, "pika://")) return *producer.checkpoint;
+  if (!IsRegisteredPika(producer.source)) return *producer.checkpoint;
   const auto checkpoint = pika::ParsePikaCheckpoint(*producer.checkpoint);
   if (!checkpoint.ok()) return *producer.checkpoint;
   const pika::PikaPosition& at = checkpoint->position;

@@ -136,7 +136,7 @@ TEST(BinlogItemTest, WhereARecordBeganFollowsFromItsEnd) {
       testing::ElementsAre(65'528, 65'529, 65'530, 65'531, 65'532, 65'533, 65'534, 65'535, 65'536));
   EXPECT_THAT(BinlogStartsOf(68, 61), testing::IsEmpty());
   EXPECT_THAT(BinlogStartsOf(0, 61), testing::IsEmpty());
-  for (const uint64_t bytes : {0, 61, 65'519, 65'520, 65'528, 65'529, 200'000}) {
+  for (const uint64_t bytes : {0U, 61U, 65'519U, 65'520U, 65'528U, 65'529U, 200'000U}) {
     for (uint64_t start = 65'400; start<131'100; start += start % 65'536> 65'500 ? 1 : 50) {
       const std::vector<uint64_t> starts = BinlogStartsOf(AdvanceBinlogOffset(start, bytes), bytes);
       EXPECT_THAT(starts, testing::Contains(start)) << bytes;

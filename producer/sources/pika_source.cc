@@ -283,13 +283,13 @@ class PikaSource final : public Source {
     LOCKSTEP_RETURN_IF_ERROR(CheckLedgered(item.end));
     read_to_ = item.end;
     if (item.bytes.empty()) return absl::OkStatus();
-    if (item.verified) return OnVerified(item);
     LOCKSTEP_ASSIGN_OR_RETURN(std::optional<SourceEvent> event,
                               writer_->Write(item.bytes, item.end));
     // The session has parsed it, and checked that it counts on.
     const pika::BinlogItem parsed = pika::ParseBinlogItem(item.bytes).value();
     position_ = item.part == 0 ? item.end : parsed.start;
     parts_ = item.part;
+    if (item.verified) LogIfMoved(parsed);
     content_mark_ = 0;
     copied_ = false;
     if (!pika::IsPaddingItem(parsed)) {
@@ -316,19 +316,14 @@ class PikaSource final : public Source {
   }
 
   // The last ledgered entry is there: from here on the server's own count counts.
-  absl::Status OnVerified(const pika::ReceivedItem& item) {
-    const uint64_t logic_id = pika::ParseBinlogItem(item.bytes).value().logic_id;
-    if (logic_id_ && *logic_id_ != logic_id) {
-      Log(LogLevel::kInfo, "source_moved",
-          {{"source", spec_.Address()},
-           {"db", database_},
-           {"position", item.end},
-           {"logic_id", logic_id},
-           {"logic_id_before", *logic_id_}});
-    }
-    logic_id_ = logic_id;
-    content_mark_ = 0;
-    return absl::OkStatus();
+  void LogIfMoved(const pika::BinlogItem& verified) const {
+    if (!logic_id_ || *logic_id_ == verified.logic_id) return;
+    Log(LogLevel::kInfo, "source_moved",
+        {{"source", spec_.Address()},
+         {"db", database_},
+         {"position", read_to_},
+         {"logic_id", verified.logic_id},
+         {"logic_id_before", *logic_id_}});
   }
 
   // What is ledgered ends where an entry ends; in another history it would be by chance.

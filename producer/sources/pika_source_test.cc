@@ -133,7 +133,7 @@ TEST_F(PikaSourceTest, StreamsWhatIsThereAndWhatComes) {
 TEST_F(PikaSourceTest, TellsItsPositionItsLagAndItsConnection) {
   StartMaster();
   Append(1, 100);
-  ASSERT_TRUE(Start({"0:0:0:0:0", "", ""}).ok());
+  ASSERT_TRUE(Start({"0:0:0:0:0:0", "", ""}).ok());
   const BinlogPosition end = master_->End("db0");
   EXPECT_EQ(Status().state, SourceState::kStreaming);
   EXPECT_EQ(Status().protocol, "pb");

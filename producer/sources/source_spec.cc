@@ -163,6 +163,17 @@ std::string PikaSpec::Address() const {
   return (bracket ? "[" + host + "]" : host) + ":" + std::to_string(port);
 }
 
+std::string RegisteredSource(const SourceSpec& spec, const std::string& source_id) {
+  const auto* const pika = std::get_if<PikaSpec>(&spec.kind);
+  if (pika == nullptr) return spec.text;
+  return kPikaScheme + (source_id.empty() ? pika->Address() : source_id) +
+         (pika->database.empty() ? "" : "?db=" + pika->database);
+}
+
+bool IsRegisteredPika(std::string_view text) {
+  return absl::StartsWith(std::string(text), kPikaScheme);
+}
+
 absl::StatusOr<SourceSpec> ParseSourceSpec(std::string_view text) {
   if (absl::StartsWith(std::string(text), "jsonl:")) {
     const std::string path(text.substr(6));

@@ -52,6 +52,13 @@ struct SourceSpec {
   std::variant<JsonlSpec, TableSpec, PikaSpec> kind;
 };
 
+// What the ledger knows a producer's source by, and its WAL: SOURCE as typed, but a Pika by its id,
+// whatever server has it and however it is read: `pika://SOURCE_ID[?db=NAME]`. `source_id`: empty
+// is HOST:PORT.
+std::string RegisteredSource(const SourceSpec& spec, const std::string& source_id);
+// True iff `text` is such a Pika's.
+bool IsRegisteredPika(std::string_view text);
+
 // INVALID_ARGUMENT says what is wrong and shows a right one; UNIMPLEMENTED for `postgres://`,
 // which this version does not read.
 absl::StatusOr<SourceSpec> ParseSourceSpec(std::string_view text);

@@ -86,5 +86,20 @@ TEST(ParseSourceSpec, SaysSoOfSourcesThatThisVersionDoesNotRead) {
   }
 }
 
+TEST(RegisteredSourceTest, APikaIsKnownByItsIdAndDatabase) {
+  const auto registered = [](const char* text, const char* id) {
+    return RegisteredSource(ParseSourceSpec(text).value(), id);
+  };
+  EXPECT_EQ(registered("pika://10.0.0.2:9221", ""), "pika://10.0.0.2:9221");
+  EXPECT_EQ(registered("pika://10.0.0.2:9221?protocol=pb&db=db0", ""),
+            "pika://10.0.0.2:9221?db=db0");
+  EXPECT_EQ(registered("pika://10.0.0.2:9221?db=db0", "10.0.0.1:9221"),
+            registered("pika://10.0.0.1:9221?db=db0", ""));
+  EXPECT_EQ(registered("pika://[::1]:9221", "orders"), "pika://orders");
+  EXPECT_EQ(registered("jsonl:/data/a", "orders"), "jsonl:/data/a");
+  EXPECT_TRUE(IsRegisteredPika("pika://orders"));
+  EXPECT_FALSE(IsRegisteredPika("jsonl:pika://"));
+}
+
 }  // namespace
 }  // namespace lockstep
