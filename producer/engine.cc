@@ -113,7 +113,7 @@ absl::Status Producer::Engine::Run() {
 
 absl::Status Producer::Engine::RunTenures() {
   start_deadline_ = Clock::now() + options_.kafka_timeout;
-  LOCKSTEP_RETURN_IF_ERROR(CheckTopic());
+  LOCKSTEP_RETURN_IF_ERROR(CheckTopics());
   for (;;) {
     LOCKSTEP_RETURN_IF_ERROR(StartTenure());
     if (!ever_started_) {
@@ -130,6 +130,9 @@ absl::Status Producer::Engine::RunTenures() {
     LOCKSTEP_ASSIGN_OR_RETURN(kafka_, KafkaProducer::Open(kafka));
     LOCKSTEP_ASSIGN_OR_RETURN(const ProducerTopic topic, kafka_->Topic(options_.topic));
     topic_ = topic;
+    if (!options_.snapshot_topic.empty()) {
+      LOCKSTEP_ASSIGN_OR_RETURN(snapshot_topic_, kafka_->Topic(options_.snapshot_topic));
+    }
     worker_ = std::make_unique<LedgerWorker>(*ledger_);
     purged_ = false;
     pending_.reset();
@@ -230,6 +233,16 @@ SourceEvent* Producer::Engine::NextEvent() {
   return &batch_[batch_next_++];
 }
 
+absl::StatusOr<size_t> Producer::Engine::StreamOf(const SourceEvent& event) const {
+  const bool apart = !options_.snapshot_topic.empty() && options_.is_snapshot(event);
+  const size_t first = apart ? snapshot_streams_ : 0;
+  if (options_.partition) return first;
+  LOCKSTEP_ASSIGN_OR_RETURN(
+      const int32_t partition,
+      ChoosePartition(event, apart ? snapshot_partition_count_ : partition_count_));
+  return first + static_cast<size_t>(partition);
+}
+
 bool Producer::Engine::TakeEvents() {
   if (pending_) ProducePending();
   if (stop_ || !final_.ok()) return false;
@@ -238,14 +251,12 @@ bool Producer::Engine::TakeEvents() {
     SourceEvent* const event = NextEvent();
     if (event == nullptr) break;
     ++taken;
-    const absl::StatusOr<int32_t> partition =
-        options_.partition ? *options_.partition : ChoosePartition(*event, partition_count_);
-    if (!partition.ok()) {
-      final_ = Annotate(partition.status(), "source position " + event->at);
+    const absl::StatusOr<size_t> stream = StreamOf(*event);
+    if (!stream.ok()) {
+      final_ = Annotate(stream.status(), "source position " + event->at);
       break;
     }
-    const size_t stream = options_.partition ? 0 : static_cast<size_t>(*partition);
-    const std::optional<Tenure::Outgoing> outgoing = tenure_->Next(stream, std::move(*event));
+    const std::optional<Tenure::Outgoing> outgoing = tenure_->Next(*stream, std::move(*event));
     if (!outgoing) continue;
     pending_ = outgoing->number;
     ProducePending();
@@ -266,14 +277,15 @@ void Producer::Engine::ProducePending() {
   for (const auto& [name, content] : event.payload.headers) headers_.push_back({name, content});
   if (options_.identity) headers_.push_back({kRecordHeaderKey, header_});
   KafkaRecordView record;
-  record.partition = partitions_[identity.stream];
+  record.partition = streams_[identity.stream].partition;
   record.key = event.payload.key;
   record.value = event.payload.value;
   record.value_stays = true;  // In the tenure, which outlives the handle.
   record.headers = headers_;
   record.timestamp_ms = event.payload.timestamp_ms;
+  const ProducerTopic& topic = identity.stream < snapshot_streams_ ? *topic_ : *snapshot_topic_;
   const absl::StatusOr<KafkaProducer::Produced> produced =
-      kafka_->Produce(*topic_, record, *pending_);
+      kafka_->Produce(topic, record, *pending_);
   if (produced.ok() && *produced == KafkaProducer::Produced::kQueueFull) return;
   if (!produced.ok()) {
     const bool for_good =
@@ -285,10 +297,10 @@ void Producer::Engine::ProducePending() {
 
 void Producer::Engine::FailRecord(uint64_t number, const absl::Status& why, bool for_good) {
   const Tenure::Identity identity = tenure_->identity(number);
-  const std::string which = absl::StrCat(
-      "record ", options_.name, " term ", identity.term.value(), " seq ", identity.seq.value(),
-      " of ", ToString(StreamName{options_.topic, partitions_[identity.stream]}),
-      " (source position ", tenure_->event(number).at, ")");
+  const std::string which =
+      absl::StrCat("record ", options_.name, " term ", identity.term.value(), " seq ",
+                   identity.seq.value(), " of ", ToString(streams_[identity.stream]),
+                   " (source position ", tenure_->event(number).at, ")");
   if (for_good && refused_.ok()) {
     refused_ = Annotate(why, which + " will never be taken; nothing behind it was ledgered");
   }

@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 
 #include "common/base/mutex.h"
+#include "common/kafka/kafka_admin.h"
 #include "common/kafka/kafka_producer.h"
 #include "producer/bounded_queue.h"
 #include "producer/ledger_worker.h"
@@ -44,7 +45,9 @@ class Producer::Engine {
   absl::Status RunTenures();
 
   // --- start (start.cc)
-  absl::Status CheckTopic();
+  absl::Status CheckTopics();
+  // The topic's partition count; adds its streams.
+  absl::StatusOr<int32_t> CheckTopic(KafkaAdmin& admin, const std::string& topic);
   absl::Status StartTenure();
   absl::StatusOr<OpenProducerRequest> MakeOpenRequest();
   absl::Status ScanTails();
@@ -67,6 +70,7 @@ class Producer::Engine {
   absl::Status Send();
   bool TakeEvents();
   SourceEvent* NextEvent();  // Null: none is at hand.
+  absl::StatusOr<size_t> StreamOf(const SourceEvent& event) const;
   bool TakeReports(std::chrono::milliseconds timeout);
   bool MoveGroups();
   void ProducePending();
@@ -85,10 +89,13 @@ class Producer::Engine {
   // Run's thread only.
   std::string cluster_id_;
   int32_t partition_count_ = 0;
-  std::vector<int32_t> partitions_;  // By index of the tenure's streams.
+  int32_t snapshot_partition_count_ = 0;
+  size_t snapshot_streams_ = 0;      // Streams from here on are the snapshot topic's.
+  std::vector<StreamName> streams_;  // By index of the tenure's streams.
   std::optional<Tenure> tenure_;
   std::unique_ptr<KafkaProducer> kafka_;
   std::optional<ProducerTopic> topic_;
+  std::optional<ProducerTopic> snapshot_topic_;
   std::unique_ptr<LedgerWorker> worker_;
   bool ever_started_ = false;
   Clock::time_point start_deadline_;

@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
@@ -25,6 +27,7 @@
 #include "producer/checkpointed_source.h"
 #include "producer/monitor.h"
 #include "producer/no_ledger.h"
+#include "producer/pika/pika_checkpoint.h"
 #include "producer/producer.h"
 #include "producer/sources/source.h"
 #include "producer/status_command.h"
@@ -40,6 +43,8 @@ struct Flags {
   std::string source_password_file;
   std::string source_id;
   std::string snapshot_dir;
+  std::string stream_mode = "single";
+  std::string snapshot_topic;
   std::string checkpoint_file;
   std::string checkpoint_topic;
   std::chrono::milliseconds checkpoint_interval = CheckpointOptions().interval;
@@ -59,6 +64,11 @@ struct Flags {
   std::chrono::milliseconds outage = ProducerOptions().outage_wanted;
   int64_t in_flight = static_cast<int64_t>(ProducerOptions().in_flight_records_max);
 
+  // Where what comes of a full copy goes; empty: where everything goes.
+  std::string SnapshotTopic(const std::string& topic) const {
+    if (stream_mode == "single" || !snapshot_topic.empty()) return snapshot_topic;
+    return absl::StrCat(absl::StripSuffix(topic, ".binlog"), ".snapshot");
+  }
   bool exports_checkpoint() const { return !checkpoint_file.empty() || !checkpoint_topic.empty(); }
 };
 
@@ -154,6 +164,17 @@ void AddFlags(Program& program, Flags& flags) {
          "pika: without a ledger; checkpoint file, else topic, decide where to resume. At least "
          "once, and no order survives the site")
       ->group("Ledger");
+  app.add_option(
+         "--stream-mode", flags.stream_mode,
+         "pika: dual sends what comes of a full copy to a topic of its own; with --no-ledger only, "
+         "for between two topics no order is kept")
+      ->check(CLI::IsMember({"single", "dual"}))
+      ->capture_default_str()
+      ->group("Kafka");
+  app.add_option("--snapshot-topic", flags.snapshot_topic,
+                 "That topic; default: --topic with .snapshot in place of .binlog, or behind it")
+      ->type_name("TOPIC")
+      ->group("Kafka");
   app.add_flag("--no-adopt", flags.no_adopt,
                "Send again what an earlier process left in Kafka, instead of ledgering it as it is")
       ->group("Ledger");
@@ -191,9 +212,10 @@ std::vector<std::string> Validate(const CommonOptions& common, const Flags& flag
     if (!spec.ok()) {
       complaints.emplace_back(std::string(spec.status().message()));
     } else if (!std::holds_alternative<PikaSpec>(spec->kind) &&
-               (flags.exports_checkpoint() || !flags.wal.empty())) {
+               (flags.exports_checkpoint() || !flags.wal.empty() || flags.stream_mode == "dual")) {
       complaints.emplace_back(
-          "--checkpoint-file, --checkpoint-topic and --wal are for pika:// sources");
+          "--checkpoint-file, --checkpoint-topic, --wal and --stream-mode dual are for pika:// "
+          "sources");
     }
   }
   if (!IsUtf8(flags.source_id) || flags.source_id.size() > 255 ||
@@ -221,6 +243,14 @@ std::vector<std::string> Validate(const CommonOptions& common, const Flags& flag
       complaints.emplace_back("--no-ledger needs --checkpoint-file or --checkpoint-topic");
     }
   }
+  if (flags.stream_mode == "dual" && !flags.no_ledger) {
+    complaints.emplace_back(
+        "--stream-mode dual goes with --no-ledger only: the ledger keeps the order of one topic, "
+        "and a copy and what follows it are in order only there");
+  }
+  if (!flags.snapshot_topic.empty() && flags.stream_mode != "dual") {
+    complaints.emplace_back("--snapshot-topic goes with --stream-mode dual");
+  }
   for (const Size& size : {flags.wal_max, flags.wal_keep}) {
     if (size.unit != Size::Unit::kBytes) {
       complaints.emplace_back("--wal-max and --wal-keep are bytes, e.g. 4GiB");
@@ -243,6 +273,8 @@ ProducerOptions MakeOptions(const SourceSpec& spec, const CommonOptions& common,
   options.name = flags.name;
   options.source = RegisteredSource(spec, flags.source_id);
   options.topic = common.Topic();
+  options.snapshot_topic = flags.SnapshotTopic(options.topic);
+  options.is_snapshot = pika::IsSnapshotEvent;
   if (flags.partition >= 0) options.partition = flags.partition;
   if (!common.streams.empty()) options.partition = common.streams[0].partition;
   options.kafka = common.Kafka();

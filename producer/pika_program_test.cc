@@ -478,6 +478,52 @@ TEST_P(PikaCopyProgramTest, KilledInAFullCopyEveryEventComesOnce) {
   EXPECT_THAT(master_->Complaints(), testing::IsEmpty());
 }
 
+TEST_F(PikaProgramTest, InDualModeACopyHasATopicOfItsOwn) {
+  pika::UnpackPikaFixture("3.5.5-pb", directory_ + "/fixture", "dump/db1");
+  const std::string dump = directory_ + "/fixture/dump/db1";
+  master_->SetDump("db0", dump, pika::ParseDumpInfo(ReadFile(dump + "/info")).value());
+  Append(1, 500);
+  const std::vector<std::string> arguments = {"--name",
+                                              "A",
+                                              "--topic",
+                                              "orders",
+                                              "--brokers",
+                                              cluster_->brokers(),
+                                              "--source",
+                                              Source(),
+                                              "--no-ledger",
+                                              "--checkpoint-file",
+                                              directory_ + "/checkpoint.json",
+                                              "--snapshot-dir",
+                                              directory_ + "/copies",
+                                              "--stream-mode",
+                                              "dual",
+                                              "--until-end"};
+  auto process = std::make_unique<Process>(arguments, directory_ + "/missing");
+  EXPECT_EQ(process->Wait(), 2);
+  EXPECT_THAT(process->Err(), HasSubstr("topic orders.snapshot does not exist"));
+
+  ASSERT_TRUE(cluster_->CreateTopic("orders.snapshot", 3).ok());
+  process = std::make_unique<Process>(arguments, directory_ + "/dual");
+  EXPECT_EQ(process->Wait(), 0) << process->Err();
+  auto reader = KafkaReader::Open({.kafka = {.brokers = cluster_->brokers(), .properties = {}}});
+  std::map<std::string, std::map<std::string, int>> types;
+  std::set<int32_t> partitions;
+  for (const auto& [topic, count] : {std::pair("orders", kPartitions), {"orders.snapshot", 3}}) {
+    for (int32_t partition = 0; partition < count; ++partition) {
+      for (const auto& [offset, record] : ReadLog(**reader, {topic, partition})) {
+        rapidjson::Document json;
+        json.Parse(record.second.value->c_str());
+        ++types[topic][json["event_type"].GetString()];
+        if (topic != std::string("orders")) partitions.insert(partition);
+      }
+    }
+  }
+  EXPECT_EQ(types["orders"], (std::map<std::string, int>{{"binlog", 500}}));
+  EXPECT_THAT(types["orders.snapshot"], testing::ElementsAre(testing::Pair("snapshot", 75)));
+  EXPECT_EQ(partitions.size(), 3U);
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Masters, PikaCopyProgramTest,
     testing::Values(CopyCase{"Fetched3_5", "3.5.5", "3.5.5-pb", "dump/db1", 900},

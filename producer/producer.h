@@ -18,6 +18,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,6 +36,10 @@ struct ProducerOptions {
   std::string name = {};    // Same at both sites.
   std::string source = {};  // The SOURCE text that the ledger keeps; never another one for `name`.
   std::string topic = {};
+  // Events that are a snapshot's go to a topic of their own; empty: to `topic`. Only without
+  // `identity`: a ledger's streams are of one topic.
+  std::string snapshot_topic = {};
+  std::function<bool(const SourceEvent&)> is_snapshot = nullptr;
   std::optional<int32_t> partition = {};  // All records go there; else by key or position.
   KafkaConfig kafka = {};
 

@@ -33,28 +33,37 @@ std::string EncodeInline(const std::vector<Payload>& payloads) {
 
 }  // namespace
 
-absl::Status Producer::Engine::CheckTopic() {
+absl::Status Producer::Engine::CheckTopics() {
+  LOCKSTEP_CHECK(options_.snapshot_topic.empty() || !options_.identity,
+                 "a ledger's streams are of one topic");
   LOCKSTEP_ASSIGN_OR_RETURN(const std::unique_ptr<KafkaAdmin> admin,
                             KafkaAdmin::Open(options_.kafka));
   LOCKSTEP_ASSIGN_OR_RETURN(cluster_id_, admin->ClusterId(options_.kafka_timeout));
-  absl::StatusOr<TopicInfo> topic = admin->DescribeTopic(options_.topic, options_.kafka_timeout);
+  streams_.clear();
+  LOCKSTEP_ASSIGN_OR_RETURN(partition_count_, CheckTopic(*admin, options_.topic));
+  snapshot_streams_ = streams_.size();
+  if (options_.snapshot_topic.empty()) return absl::OkStatus();
+  LOCKSTEP_ASSIGN_OR_RETURN(snapshot_partition_count_, CheckTopic(*admin, options_.snapshot_topic));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int32_t> Producer::Engine::CheckTopic(KafkaAdmin& admin, const std::string& name) {
+  absl::StatusOr<TopicInfo> topic = admin.DescribeTopic(name, options_.kafka_timeout);
   if (absl::IsNotFound(topic.status())) {
     return absl::NotFoundError(absl::StrCat(
-        "topic ", options_.topic, " does not exist at ", options_.kafka.brokers,
+        "topic ", name, " does not exist at ", options_.kafka.brokers,
         "; create it first: its partition count is fixed for as long as the stream lives, and it "
         "needs cleanup.policy=delete and a retention above the longest outage"));
   }
   LOCKSTEP_RETURN_IF_ERROR(topic.status());
-  partition_count_ = topic->partition_count;
 
   TopicPreflight facts{.topic = *topic,
                        .settings = std::nullopt,
                        .partition_count_expected = std::nullopt,
                        .outage_wanted_ms = options_.outage_wanted.count()};
-  absl::StatusOr<KafkaSettings> settings =
-      admin->TopicSettings(options_.topic, options_.settings_timeout);
+  absl::StatusOr<KafkaSettings> settings = admin.TopicSettings(name, options_.settings_timeout);
   if (settings.ok()) facts.settings = *std::move(settings);
-  const absl::StatusOr<std::vector<StreamInfo>> known = ledger_->FindStreams(options_.topic);
+  const absl::StatusOr<std::vector<StreamInfo>> known = ledger_->FindStreams(name);
   // 0: so far only a gate knows the topic, which fixes nothing.
   if (known.ok() && !known->empty() && known->front().partition_count > 0) {
     facts.partition_count_expected = known->front().partition_count;
@@ -68,7 +77,7 @@ absl::Status Producer::Engine::CheckTopic() {
       continue;
     }
     Log(LogLevel::kWarn, "preflight",
-        {{"topic", options_.topic},
+        {{"topic", name},
          {"check", finding.check},
          {"verdict", VerdictName(finding.verdict)},
          {"message", finding.message},
@@ -80,26 +89,25 @@ absl::Status Producer::Engine::CheckTopic() {
   }
   if (!unknown.empty()) {
     Log(LogLevel::kInfo, "preflight_unknown",
-        {{"topic", options_.topic},
+        {{"topic", name},
          {"checks", unknown},
          {"hint", "the broker did not tell these settings; allow DescribeConfigs on the topic"}});
   }
   if (!failed.empty()) {
     return absl::FailedPreconditionError(
-        absl::StrCat("topic ", options_.topic, " is not fit to keep the order: ", failed));
+        absl::StrCat("topic ", name, " is not fit to keep the order: ", failed));
   }
-  partitions_.clear();
-  if (options_.partition) {
-    if (*options_.partition < 0 || *options_.partition >= partition_count_) {
-      return absl::InvalidArgumentError(absl::StrCat("--partition ", *options_.partition,
-                                                     ": topic ", options_.topic, " has ",
-                                                     partition_count_, " partitions"));
-    }
-    partitions_.push_back(*options_.partition);
-  } else {
-    for (int32_t i = 0; i < partition_count_; ++i) partitions_.push_back(i);
+  const int32_t count = topic->partition_count;
+  if (!options_.partition) {
+    for (int32_t i = 0; i < count; ++i) streams_.push_back({name, i});
+    return count;
   }
-  return absl::OkStatus();
+  if (*options_.partition < 0 || *options_.partition >= count) {
+    return absl::InvalidArgumentError(absl::StrCat("--partition ", *options_.partition, ": topic ",
+                                                   name, " has ", count, " partitions"));
+  }
+  streams_.push_back({name, *options_.partition});
+  return count;
 }
 
 absl::Status Producer::Engine::WaitToRepeat(const char* event, const absl::Status& why) {
@@ -121,13 +129,15 @@ absl::StatusOr<OpenProducerRequest> Producer::Engine::MakeOpenRequest() {
   request.producer = options_.name;
   request.source = options_.source;
   request.topic = options_.topic;
-  request.partition_count = partition_count_;
+  request.partition_count = partition_count_ + snapshot_partition_count_;
   request.cluster_id = cluster_id_;
   request.log_topic = options_.topic;
-  for (const int32_t partition : partitions_) {
+  for (size_t i = 0; i < streams_.size(); ++i) {
     LOCKSTEP_ASSIGN_OR_RETURN(const LogOffsets log,
-                              reader->Offsets({options_.topic, partition}, options_.kafka_timeout));
-    request.partitions.push_back({partition, log.hi_offset});
+                              reader->Offsets(streams_[i], options_.kafka_timeout));
+    // The snapshot topic's partitions count on behind the topic's own.
+    const int32_t before = i < snapshot_streams_ ? 0 : partition_count_;
+    request.partitions.push_back({before + streams_[i].partition, log.hi_offset});
   }
   return request;
 }
@@ -141,7 +151,7 @@ absl::Status Producer::Engine::ScanTails() {
     const OpenedStream& stream = opened.streams[i];
     LOCKSTEP_ASSIGN_OR_RETURN(const std::optional<lockstep::Run> last,
                               ReadLastRun(*ledger_, opened, stream));
-    LOCKSTEP_RETURN_IF_ERROR(ReadTail(*reader, {options_.topic, stream.partition}, stream, last,
+    LOCKSTEP_RETURN_IF_ERROR(ReadTail(*reader, streams_[i], stream, last,
                                       {.producer = options_.name,
                                        .foreign_passes = options_.foreign_passes,
                                        .timeout = options_.kafka_timeout},
@@ -224,10 +234,11 @@ absl::Status Producer::Engine::StartTenure() {
   }
 
   const OpenedProducer& opened = tenure_->opened();
-  for (const OpenedStream& stream : opened.streams) {
+  for (size_t i = 0; i < opened.streams.size(); ++i) {
+    const OpenedStream& stream = opened.streams[i];
     Log(LogLevel::kInfo, "tenure_begun",
         {{"producer", options_.name},
-         {"stream", StreamName{options_.topic, stream.partition}},
+         {"stream", streams_[i]},
          {"epoch", opened.epoch},
          {"term", stream.term},
          {"last_seq", stream.last_seq},

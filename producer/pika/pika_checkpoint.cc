@@ -12,6 +12,7 @@
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
 
+#include "common/base/check.h"
 #include "common/base/status_macros.h"
 
 namespace lockstep::pika {
@@ -63,6 +64,12 @@ absl::StatusOr<PikaPosition> ParsePikaPosition(std::string_view text) {
     return position;
   }
   return Invalid("'" + std::string(text) + "' is no position of a Pika");
+}
+
+bool IsSnapshotEvent(const SourceEvent& event) {
+  const auto position = ParsePikaPosition(event.at);
+  LOCKSTEP_CHECK(position.ok(), "a Pika source's positions are a Pika's");
+  return position->snapshot_id != 0;
 }
 
 std::string ToString(const PikaCheckpoint& checkpoint) {

@@ -29,6 +29,9 @@ std::string ToString(const PikaPosition& position);
 // INVALID_ARGUMENT names the text.
 absl::StatusOr<PikaPosition> ParsePikaPosition(std::string_view text);
 
+// True iff the event comes of a full copy. `event` is a Pika's.
+bool IsSnapshotEvent(const SourceEvent& event);
+
 // `POSITION:LOGIC_ID:TERM_ID:HASH:MARK`.
 struct PikaCheckpoint {
   PikaPosition position;
