@@ -23,6 +23,7 @@
 #include "producer/pika/binlog_item.h"
 #include "producer/pika/pika_event.h"
 #include "producer/pika/resp_command.h"
+#include "producer/pika/run_notes.h"
 #include "producer/producer.h"
 #include "producer/sources/pika_source.h"
 #include "tests/support/pika_master.h"
@@ -157,6 +158,7 @@ absl::StatusOr<double> Stream(Site& site, const std::string& ledger_conninfo, in
   ProducerOptions options;
   options.name = "W" + topic;
   options.source = "pika://bench";
+  options.encode_payload = pika::MakeRunNotesEncoder;
   options.topic = topic;
   options.partition = 0;
   options.kafka.brokers = site.brokers();

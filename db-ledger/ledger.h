@@ -113,7 +113,7 @@ struct Run {
   std::string at_last;
   uint64_t digest = 0;  // RunDigest over the records in seq order.
   std::string
-      payload;  // zstd-compressed payloads (docs/formats/run-payload.md); empty: not inline.
+      payload;  // Compressed payloads, or notes (docs/formats/run-payload.md); empty: neither.
   bool operator==(const Run&) const = default;
 };
 

@@ -8,29 +8,13 @@
 #include "absl/strings/str_cat.h"
 
 #include "common/base/status_macros.h"
+#include "common/base/varint.h"
 
 namespace lockstep {
 namespace {
 
 constexpr char kVersion = 1;
 constexpr int kCompressionLevel = 3;  // zstd's default: the hot path cannot afford more.
-constexpr size_t kVarintBytesMax = 10;
-
-void PutVarint(uint64_t value, std::string& out) {
-  while (value >= 0x80) {
-    out.push_back(static_cast<char>(value | 0x80));
-    value >>= 7;
-  }
-  out.push_back(static_cast<char>(value));
-}
-
-// Small numbers of either sign stay small.
-uint64_t ZigZag(int64_t value) {
-  return (static_cast<uint64_t>(value) << 1) ^ static_cast<uint64_t>(value >> 63);
-}
-int64_t UnZigZag(uint64_t value) {
-  return static_cast<int64_t>(value >> 1) ^ -static_cast<int64_t>(value & 1);
-}
 
 void PutBytes(const std::string& bytes, std::string& out) {
   PutVarint(bytes.size(), out);
@@ -49,17 +33,9 @@ class RawReader {
   explicit RawReader(std::string_view raw) : rest_(raw) {}
 
   absl::StatusOr<uint64_t> GetVarint() {
-    uint64_t value = 0;
-    for (size_t i = 0; i < kVarintBytesMax && i < rest_.size(); ++i) {
-      const auto byte = static_cast<uint8_t>(rest_[i]);
-      if (i == kVarintBytesMax - 1 && byte > 1) break;
-      value |= static_cast<uint64_t>(byte & 0x7f) << (7 * i);
-      if (byte < 0x80) {
-        rest_.remove_prefix(i + 1);
-        return value;
-      }
-    }
-    return absl::DataLossError("a number is cut off or too large");
+    const std::optional<uint64_t> value = TakeVarint(rest_);
+    if (!value) return absl::DataLossError("a number is cut off or too large");
+    return *value;
   }
 
   absl::StatusOr<std::string> GetBytes() {
@@ -107,6 +83,9 @@ absl::StatusOr<Payload> GetRecord(RawReader& raw, int64_t& last_timestamp_ms) {
 }
 
 absl::StatusOr<std::string> Decompress(std::string_view bytes, size_t raw_bytes_max) {
+  if (!bytes.empty() && bytes[0] == kRunNotesVersion) {
+    return absl::NotFoundError("run payload: a Pika's notes, not the records");
+  }
   if (bytes.empty() || bytes[0] != kVersion) {
     return absl::DataLossError("not a run payload of version 1");
   }

@@ -19,15 +19,19 @@
 
 namespace lockstep {
 
+// What a run's payload begins with that holds no records, but notes of a Pika's run
+// (producer/pika/run_notes.h).
+inline constexpr char kRunNotesVersion = 2;
+
 // One run's payloads may have so many bytes before compression.
 inline constexpr size_t kRunPayloadRawBytesMax = size_t{256} << 20;
 
 // The bytes to store. INVALID_ARGUMENT if the payloads have more than kRunPayloadRawBytesMax bytes.
 absl::StatusOr<std::string> EncodeRunPayload(std::span<const Payload> records);
 
-// The records, in seq order. DATA_LOSS, saying where, for whatever EncodeRunPayload could not have
-// written and for a number of records other than `record_count`. Allocates at most
-// `raw_bytes_max` for the decompressed bytes.
+// The records, in seq order. NOT_FOUND: they are notes. DATA_LOSS, saying where, for whatever
+// EncodeRunPayload could not have written and for a number of records other than `record_count`.
+// Allocates at most `raw_bytes_max` for the decompressed bytes.
 absl::StatusOr<std::vector<Payload>> DecodeRunPayload(
     std::string_view bytes, int64_t record_count, size_t raw_bytes_max = kRunPayloadRawBytesMax);
 

@@ -56,7 +56,8 @@ TEST(RunPayload, RefusesWhatTheEncoderCouldNotHaveWritten) {
   EXPECT_FALSE(DecodeRunPayload("", 0).ok());
   EXPECT_FALSE(DecodeRunPayload(good, 1).ok()) << "more records than the run";
   EXPECT_FALSE(DecodeRunPayload(good, 3).ok()) << "fewer records than the run";
-  EXPECT_FALSE(DecodeRunPayload("\x02" + good.substr(1), 2).ok()) << "another version";
+  EXPECT_FALSE(DecodeRunPayload("\x03" + good.substr(1), 2).ok()) << "another version";
+  EXPECT_TRUE(absl::IsNotFound(DecodeRunPayload("\x02" + good.substr(1), 2).status())) << "notes";
   EXPECT_FALSE(DecodeRunPayload(good.substr(0, good.size() - 1), 2).ok());
   EXPECT_FALSE(DecodeRunPayload(good + "x", 2).ok());
   for (const int64_t count : {0, 1, 2}) {

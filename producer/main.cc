@@ -28,6 +28,7 @@
 #include "producer/monitor.h"
 #include "producer/no_ledger.h"
 #include "producer/pika/pika_checkpoint.h"
+#include "producer/pika/run_notes.h"
 #include "producer/producer.h"
 #include "producer/sources/source.h"
 #include "producer/status_command.h"
@@ -281,6 +282,9 @@ ProducerOptions MakeOptions(const SourceSpec& spec, const CommonOptions& common,
   options.adopt = !flags.no_adopt && !flags.no_ledger;
   options.identity = !flags.no_ledger;
   options.payload_in_ledger = flags.payload_in_ledger;
+  if (std::holds_alternative<PikaSpec>(spec.kind) && !flags.no_ledger) {
+    options.encode_payload = pika::MakeRunNotesEncoder;
+  }
   options.foreign_passes = flags.foreign == "pass" || flags.no_ledger;
   options.ledger_linger = flags.ledger_linger;
   options.drain_timeout = common.drain_timeout;

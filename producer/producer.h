@@ -28,6 +28,7 @@
 #include "common/kafka/kafka_config.h"
 #include "common/kafka/kafka_statistics.h"
 #include "db-ledger/ledger.h"
+#include "producer/run_builder.h"
 #include "producer/sources/source.h"
 
 namespace lockstep {
@@ -45,6 +46,8 @@ struct ProducerOptions {
 
   bool adopt = true;
   bool payload_in_ledger = false;
+  // What ledger rows keep of the records instead. Null: nothing.
+  MakePayloadEncoder encode_payload = nullptr;
   bool identity = true;         // False: records carry no header of ours (OpenNoLedger).
   bool foreign_passes = false;  // Records without our header in the tail: else they stop the start.
   std::chrono::milliseconds ledger_linger{5};  // A group gathers so long before it is appended.

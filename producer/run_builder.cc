@@ -15,11 +15,42 @@ size_t ContentBytes(const Payload& payload) {
   return total;
 }
 
+namespace {
+
+class GatheringEncoder final : public PayloadEncoder {
+ public:
+  explicit GatheringEncoder(std::function<std::string(const std::vector<Payload>&)> encode)
+      : encode_(std::move(encode)) {}
+
+  void Add(const Payload& payload) override {
+    payloads_.push_back(payload);
+    bytes_ += ContentBytes(payload);
+  }
+  size_t bytes() const override { return bytes_; }
+  std::string Take() override {
+    std::string encoded = encode_(payloads_);
+    payloads_.clear();
+    bytes_ = 0;
+    return encoded;
+  }
+
+ private:
+  const std::function<std::string(const std::vector<Payload>&)> encode_;
+  std::vector<Payload> payloads_;
+  size_t bytes_ = 0;
+};
+
+}  // namespace
+
+MakePayloadEncoder GatherPayloads(std::function<std::string(const std::vector<Payload>&)> encode) {
+  return [encode = std::move(encode)] { return std::make_unique<GatheringEncoder>(encode); };
+}
+
 RunBuilder::RunBuilder(std::string producer, ProducerId id, Seq last_seq, Offset from,
-                       EncodePayload encode)
+                       const MakePayloadEncoder& encode)
     : producer_(std::move(producer)),
       id_(id),
-      encode_(std::move(encode)),
+      encoder_(encode ? encode() : nullptr),
       next_seq_(last_seq + 1),
       next_offset_(from) {}
 
@@ -29,8 +60,9 @@ void RunBuilder::Add(Term term, Seq seq, Offset offset, std::string_view at,
   LOCKSTEP_CHECK(offset >= next_offset_, "a producer's offsets ascend with its seqs (I1)");
   const auto& ranges = run_.offsets.ranges();
   const bool starts_range = ranges.empty() || ranges.back().end != offset;
-  if (!ranges.empty() && (run_.term != term || payload_bytes_ >= kInlineBytesPerRunMax ||
-                          (starts_range && ranges.size() == kRangesPerRunMax))) {
+  if (!ranges.empty() &&
+      (run_.term != term || (encoder_ && encoder_->bytes() >= kInlineBytesPerRunMax) ||
+       (starts_range && ranges.size() == kRangesPerRunMax))) {
     Finish();
   }
   if (run_.offsets.empty()) {
@@ -43,10 +75,7 @@ void RunBuilder::Add(Term term, Seq seq, Offset offset, std::string_view at,
   run_.at_last = at;
   run_.offsets.Append(offset);
   digest_.Add(producer_, term, seq, payload);
-  if (encode_) {
-    payloads_.push_back(payload);
-    payload_bytes_ += ContentBytes(payload);
-  }
+  if (encoder_) encoder_->Add(payload);
   ++next_seq_;
   next_offset_ = offset + 1;
 }
@@ -54,9 +83,7 @@ void RunBuilder::Add(Term term, Seq seq, Offset offset, std::string_view at,
 void RunBuilder::Finish() {
   run_.digest = digest_.Value();
   digest_.Reset();
-  if (encode_) run_.payload = encode_(payloads_);
-  payloads_.clear();
-  payload_bytes_ = 0;
+  if (encoder_) run_.payload = encoder_->Take();
   finished_.push_back(std::move(run_));
   run_ = Run();
 }

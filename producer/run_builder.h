@@ -12,6 +12,7 @@
 #define LOCKSTEP_PRODUCER_RUN_BUILDER_H_
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -24,14 +25,28 @@
 
 namespace lockstep {
 
+// What a run keeps of its records in Run::payload.
+class PayloadEncoder {
+ public:
+  virtual ~PayloadEncoder() = default;
+  // The run's next record.
+  virtual void Add(const Payload& payload) = 0;
+  // What was added, as far as it fills a ledger row: a run is cut above kInlineBytesPerRunMax.
+  virtual size_t bytes() const = 0;
+  // Run::payload of what was added; the next run begins.
+  virtual std::string Take() = 0;
+};
+using MakePayloadEncoder = std::function<std::unique_ptr<PayloadEncoder>()>;
+
+// The encoder that gathers a run's payloads whole and has `encode` make Run::payload of them.
+MakePayloadEncoder GatherPayloads(std::function<std::string(const std::vector<Payload>&)> encode);
+
 class RunBuilder {
  public:
-  // Turns a run's payloads into Run::payload (EncodeRunPayload of db-ledger/run_payload.h).
-  using EncodePayload = std::function<std::string(const std::vector<Payload>&)>;
-
-  // `encode`: null keeps payloads out of the runs.
+  // `encode`: null keeps nothing of the payloads.
   // `last_seq`: the last one already ledgered. Offsets must be at or above `from`.
-  RunBuilder(std::string producer, ProducerId id, Seq last_seq, Offset from, EncodePayload encode);
+  RunBuilder(std::string producer, ProducerId id, Seq last_seq, Offset from,
+             const MakePayloadEncoder& encode);
 
   // The record at `offset` is the next one. REQUIRES: seq == next_seq(), offset >= next_offset().
   void Add(Term term, Seq seq, Offset offset, std::string_view at, const Payload& payload);
@@ -48,14 +63,12 @@ class RunBuilder {
 
   std::string producer_;
   ProducerId id_;
-  EncodePayload encode_;
+  std::unique_ptr<PayloadEncoder> encoder_;  // Null: nothing is kept.
 
   Seq next_seq_;
   Offset next_offset_;
-  Run run_;                        // Growing; empty iff its offsets are.
-  RunDigest digest_;               // Of run_.
-  std::vector<Payload> payloads_;  // Of run_, iff encode_.
-  size_t payload_bytes_ = 0;
+  Run run_;           // Growing; empty iff its offsets are.
+  RunDigest digest_;  // Of run_.
   std::vector<Run> finished_;
 };
 

@@ -13,8 +13,8 @@ Payload Value(std::string text) {
   return payload;
 }
 
-RunBuilder Fresh(RunBuilder::EncodePayload encode = nullptr) {
-  return RunBuilder("A", ProducerId(1), Seq(0), Offset(10), std::move(encode));
+RunBuilder Fresh(const MakePayloadEncoder& encode = nullptr) {
+  return RunBuilder("A", ProducerId(1), Seq(0), Offset(10), encode);
 }
 
 TEST(RunBuilder, ARunNamesWhatWasAdded) {
@@ -74,11 +74,11 @@ TEST(RunBuilder, CutsARunAtTheMostRangesALedgerRowMayName) {
 }
 
 TEST(RunBuilder, KeepsPayloadsOnlyWhenAsked) {
-  RunBuilder builder = Fresh([](const std::vector<Payload>& payloads) {
+  RunBuilder builder = Fresh(GatherPayloads([](const std::vector<Payload>& payloads) {
     std::string text;
     for (const Payload& payload : payloads) text += *payload.value;
     return text;
-  });
+  }));
   builder.Add(Term(1), Seq(1), Offset(10), "1", Value("a"));
   builder.Add(Term(1), Seq(2), Offset(11), "2", Value("b"));
   EXPECT_EQ(builder.Take().at(0).payload, "ab");
@@ -88,7 +88,7 @@ TEST(RunBuilder, KeepsPayloadsOnlyWhenAsked) {
 
 TEST(RunBuilder, CutsARunWhosePayloadGrowsLarge) {
   RunBuilder builder =
-      Fresh([](const std::vector<Payload>& p) { return std::to_string(p.size()); });
+      Fresh(GatherPayloads([](const std::vector<Payload>& p) { return std::to_string(p.size()); }));
   builder.Add(Term(1), Seq(1), Offset(10), "1", Value(std::string(kInlineBytesPerRunMax, 'x')));
   builder.Add(Term(1), Seq(2), Offset(11), "2", Value("b"));
   EXPECT_EQ(builder.Take().size(), 2u);

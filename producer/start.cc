@@ -170,7 +170,8 @@ absl::Status Producer::Engine::StartTenure() {
     tenure.in_flight_records_max = options_.in_flight_records_max;
     tenure.in_flight_bytes_max = options_.in_flight_bytes_max;
     tenure.format_checkpoint = source_->FormatCheckpoint();
-    if (options_.payload_in_ledger) tenure.encode_payload = EncodeInline;
+    tenure.encode_payload =
+        options_.payload_in_ledger ? GatherPayloads(EncodeInline) : options_.encode_payload;
     tenure_.emplace(std::move(tenure));
 
     while (tenure_->stage() != Tenure::Stage::kSend && tenure_->stage() != Tenure::Stage::kEnded) {

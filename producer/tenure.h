@@ -63,7 +63,7 @@ struct TenureOptions {
   // The text of the checkpoint behind an event (Source::FormatCheckpoint). Null: its position, and
   // only when there are several streams (one stream needs none: its head has the position).
   std::function<std::string(const SourceEvent&)> format_checkpoint = nullptr;
-  RunBuilder::EncodePayload encode_payload = nullptr;  // Null: payloads stay out of the ledger.
+  MakePayloadEncoder encode_payload = nullptr;  // Null: the ledger keeps nothing of them.
   Rules rules = kAllRules;
 };
 

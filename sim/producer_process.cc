@@ -25,7 +25,7 @@ void ProducerProcess::Begin() {
   options.adopt = parts_.random.Percent(80);
   options.in_flight_records_max = 4;
   options.rules = parts_.rules;
-  if (parts_.scenario.payload_in_ledger) options.encode_payload = EncodePayloads;
+  if (parts_.scenario.payload_in_ledger) options.encode_payload = GatherPayloads(EncodePayloads);
   tenure_ = std::make_unique<Tenure>(std::move(options));
   handle_ = parts_.brokers[site_]->OpenHandle(name_);
   next_at_ = 0;

@@ -33,6 +33,17 @@ constexpr char kPikaEntry[] =
     "\x00\x00\x00\x5a\x08\x04\x10\x01\x3a\x54\x0a\x07\x0a\x03"
     "db0\x10\x00\x12\x08\x08\x00\x10\x45\x18\x00\x20\x01\x1a\x3d";
 
+// Notes of three events, and an event's value.
+constexpr char kPikaNotes[] =
+    "\x02\x00\x01\x02\x03\x04\x05\x06\x07\x08\xbc\x0a\x00\x00\x1b\x00\x00\x00\x03"
+    "h:1\x01h\x01\x03"
+    "db0\x07\x80\xc4\x9f\xd5\x0c\x06\x02\x02\x00\x01";
+constexpr char kPikaEvent[] =
+    R"({"event_type":"binlog","op":"set","data_type":"string","db":"db0","slot":0,"key":"k",)"
+    R"("args_b64":["U0VU"],"raw_resp_b64":"Kj","ts_ms":1700000000000,"event_id":"0:0:69:1",)"
+    R"("source_id":"h:1","binlog":{"filenum":0,"offset":69,"logic_id":1,"server_id":null,"term_id":0},)"
+    R"("source":{"host":"h","port":1,"replication_id":"a\"b"}})";
+
 // The same as a Pika 2.3 sends it.
 constexpr char kPikaMarked[] =
     "\1*7\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n$14\r\n__PIKA_X#$SKGI\r\n$1\r\n1\r\n$16\r\n"
@@ -66,6 +77,9 @@ const std::vector<Target>& Targets() {
         "[a.b]\nx = [1, true,\n \"\\\"\\\\\\n\"]\n"}},
       {"pika_frames", lockstep::FuzzPikaFrames, {std::string("\0\0\0\2ab\0\0\0\1c", 11)}},
       {"pika_item", lockstep::FuzzPikaItem, {std::string(kPikaItem, sizeof(kPikaItem) - 1)}},
+      {"pika_notes",
+       lockstep::FuzzPikaNotes,
+       {std::string(kPikaNotes, sizeof(kPikaNotes) - 1), kPikaEvent}},
       {"pika_session",
        lockstep::FuzzPikaSession,
        {std::string(kPikaEntry, sizeof(kPikaEntry) - 1) +

@@ -17,6 +17,7 @@
 #include "producer/pika/pb_session.h"
 #include "producer/pika/pika_event.h"
 #include "producer/pika/resp_command.h"
+#include "producer/pika/run_notes.h"
 #include "producer/pika/snapshot_session.h"
 
 namespace lockstep {
@@ -124,6 +125,22 @@ void FuzzPikaItem(std::string_view bytes) {
   if (event.ok() && *event) {
     LOCKSTEP_CHECK(IsUtf8(*(*event)->payload.value), "an event is text");
   }
+}
+
+void FuzzPikaNotes(std::string_view bytes) {
+  constexpr int64_t kRecords = 3;
+  const auto notes = pika::DecodeRunNotes(bytes, kRecords);
+  LOCKSTEP_CHECK(!notes.ok() || notes->events.size() == kRecords, "one a record");
+  if (notes.ok()) {
+    const auto again = pika::DecodeRunNotes(pika::EncodeRunNotes(*notes), kRecords);
+    LOCKSTEP_CHECK(again.ok() && *again == *notes, "notes read back as themselves");
+  }
+  const auto encoder = pika::MakeRunNotesEncoder();
+  Payload payload;
+  payload.value = std::string(bytes);
+  encoder->Add(payload);
+  const std::string made = encoder->Take();
+  LOCKSTEP_CHECK(made.empty() || pika::DecodeRunNotes(made, 1).ok(), "what is made decodes");
 }
 
 void FuzzPikaSession(std::string_view bytes) {

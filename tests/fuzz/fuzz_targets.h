@@ -23,6 +23,8 @@ void FuzzConfigFile(std::string_view bytes);
 void FuzzPikaFrames(std::string_view bytes);
 // What parses as a binlog item is written again as itself; what it holds as a command, too.
 void FuzzPikaItem(std::string_view bytes);
+// What decodes as a run's notes is written again as itself; no value breaks their encoder.
+void FuzzPikaNotes(std::string_view bytes);
 // A master may say anything to a session: it fails with a reason, or its items are without a hole.
 void FuzzPikaSession(std::string_view bytes);
 // Nor does a master before 3.1, whose two forms are told apart by the first byte.
