@@ -81,8 +81,8 @@ void AddFlags(Program& program, Flags& flags) {
          "--source", flags.source,
          "jsonl:FILE, jsonl:-, table:schema.table?id=COLUMN&value=COLUMN[&key=COLUMN]"
          "[&xid=COLUMN][&where=CONDITION] or pika://HOST:PORT[?db=NAME]"
-         "[&protocol=auto|pb|legacy]; never another one for the same --name (a Pika: another "
-         "--source-id)")
+         "[&protocol=auto|pb|legacy][&FILTER] (commands=, types=, keys=: which events are passed "
+         "on); never another one for the same --name (a Pika: another --source-id or FILTER)")
       ->group("Producer");
   app.add_option("--source-db", flags.source_db,
                  "table: the database to read, libpq syntax; default: --ledger's")
@@ -318,6 +318,17 @@ void WarnOfPayloads(const SourceSpec& spec, const Flags& flags) {
         "be re-injected; --payload-in-ledger keeps it"}});
 }
 
+// Filters after which keys stay with the consumers that the Pika has deleted.
+void WarnOfFilters(const SourceSpec& spec) {
+  const auto* pika = std::get_if<PikaSpec>(&spec.kind);
+  if (pika == nullptr || pika->filter.Passes("del", pika::DataType::kKey, std::nullopt)) return;
+  Log(LogLevel::kWarn, "deletions_filtered",
+      {{"source", spec.text},
+       {"hint",
+        "DEL does not pass: consumers keep what the Pika deletes. With types= it passes by the "
+        "type key, with commands= by del"}});
+}
+
 std::unique_ptr<Source> WithCheckpoints(std::unique_ptr<Source> source, const SourceSpec& spec,
                                         const CommonOptions& common, const Flags& flags) {
   static RealClock clock;
@@ -350,6 +361,7 @@ absl::StatusOr<std::unique_ptr<Producer>> Open(const CommonOptions& common, cons
   source_options.snapshot_rate = static_cast<uint64_t>(flags.snapshot_rate.amount);
   source_options.pika_slave_port = flags.pika_slave_port;
   WarnOfPayloads(spec, flags);
+  WarnOfFilters(spec);
   source_options.source_db = flags.source_db.empty() ? common.ledger : flags.source_db;
   LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<Source> source, OpenSource(spec, source_options));
   if (!flags.wal.empty()) {

@@ -429,6 +429,24 @@ TEST_F(PikaProgramTest, StatusSaysWhatTheLedgerAndTheRunningProducerSay) {
   EXPECT_EQ(json["checkpoint_in_words"].GetString(), "binlog " + end);
 }
 
+TEST_F(PikaProgramTest, FiltersArePartOfTheSource) {
+  Append(1, 300);  // Every third one is an HSET.
+  const std::string filtered = Source() + "?types=string&keys=key-2*,key-30";
+  auto process = Start(filtered, {"--until-end"});
+  EXPECT_EQ(process->Wait(), 0) << process->Err();
+  EXPECT_THAT(process->Err(), HasSubstr("warn deletions_filtered"));
+  int expected = 0;
+  for (int i = 1; i <= 300; ++i) expected += i % 3 != 0 && std::to_string(i)[0] == '2' ? 1 : 0;
+  EXPECT_EQ(CheckedValues().size(), static_cast<size_t>(expected));
+  process = Start(filtered, {"--until-end"});
+  EXPECT_EQ(process->Wait(), 0) << process->Err();
+  EXPECT_THAT(process->Out(), HasSubstr("{\"records\":0,"));
+  process = Start(Source() + "?types=string,key&keys=key-2*,key-30", {"--until-end"});
+  EXPECT_EQ(process->Wait(), 3) << process->Err();
+  EXPECT_THAT(process->Err(), HasSubstr("refused"));
+  EXPECT_THAT(process->Err(), testing::Not(HasSubstr("deletions_filtered")));
+}
+
 TEST_F(PikaProgramTest, APurgedPositionIsRefusedWithTheRemedy) {
   Append(1, 10'000);
   master_->Purge("db0", 2);

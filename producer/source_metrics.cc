@@ -81,6 +81,8 @@ void SourceMetrics::Export(const SourceStatus& now, int64_t now_ms, int64_t stea
         exported_.damages, now.damages);
   count("lockstep_pika_unknown_commands_total", "Passed on with data_type unknown",
         exported_.unknown_commands, now.unknown_commands);
+  count("lockstep_pika_filtered_total", "Not passed on: the SOURCE's filters", exported_.filtered,
+        now.filtered);
   exported_ = now;
   any_ = true;
 }

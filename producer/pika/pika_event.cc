@@ -19,8 +19,8 @@ std::string EventKey(std::string_view db, DataType type, std::optional<std::stri
   return out;
 }
 
-PikaEventWriter::PikaEventWriter(PikaSourceDescriptor source, std::string db)
-    : source_(std::move(source)), db_(std::move(db)) {
+PikaEventWriter::PikaEventWriter(PikaSourceDescriptor source, std::string db, PikaFilter filter)
+    : source_(std::move(source)), db_(std::move(db)), filter_(std::move(filter)) {
   rapidjson::StringBuffer buffer;
   Writer writer(buffer);
   writer.StartObject();
@@ -124,6 +124,10 @@ absl::StatusOr<std::optional<SourceEvent>> PikaEventWriter::Write(std::string_vi
   std::optional<std::string_view> key;
   if (command.key_index > 0 && command.key_index < args_.size()) key = args_[command.key_index];
   if (key && IsInternalKey(*key)) return std::nullopt;
+  if (!filter_.Passes(op, command.type, key)) {
+    ++filtered_;
+    return std::nullopt;
+  }
   if (command.type == DataType::kUnknown) ++unknown_commands_;
   // A name is text everywhere in Pika; bytes that are not would make the event no JSON.
   if (!IsUtf8(op)) return bad(absl::InvalidArgumentError("the command's name is not text"));
@@ -189,8 +193,14 @@ void PikaEventWriter::WriteSnapshot(const DumpBatch& batch, SnapshotPlace& place
                                     std::vector<SourceEvent>& events) {
   const std::string expire_at = std::to_string(batch.expire_at_ms);
   const bool expires = batch.expire_at_ms != 0;
-  const bool expiry_follows = expires && batch.type != DataType::kString && batch.last;
-  args_ = {CommandThatMakes(batch.type), batch.key};
+  const char* const command = CommandThatMakes(batch.type);
+  if (!filter_.Passes(command, batch.type, batch.key)) {
+    ++filtered_;
+    return;  // And no expiry of what is not there.
+  }
+  const bool expiry_follows = expires && batch.type != DataType::kString && batch.last &&
+                              filter_.Passes("pexpireat", batch.type, batch.key);
+  args_ = {command, batch.key};
   args_.insert(args_.end(), batch.elements.begin(), batch.elements.end());
   if (expires && batch.type == DataType::kString) {
     args_.insert(args_.end(), {"pxat", expire_at});

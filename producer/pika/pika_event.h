@@ -27,6 +27,7 @@
 #include "producer/pika/binlog_item.h"
 #include "producer/pika/command_table.h"
 #include "producer/pika/dump_batch.h"
+#include "producer/pika/pika_filter.h"
 #include "producer/pika/slave.h"
 #include "producer/source_event.h"
 
@@ -43,17 +44,18 @@ struct PikaSourceDescriptor {
 // Not thread-safe. O(bytes), buffers are kept.
 class PikaEventWriter {
  public:
-  PikaEventWriter(PikaSourceDescriptor source, std::string db);
+  PikaEventWriter(PikaSourceDescriptor source, std::string db, PikaFilter filter = {});
 
-  // The item as an event whose position is `end`; nullopt for what changes no data (CLEARCACHE, …)
-  // and for Pika's own keys. `bytes` are the item's.
+  // The item as an event whose position is `end`; nullopt for what changes no data (CLEARCACHE, …),
+  // for Pika's own keys and for what the filter does not let pass. `bytes` are the item's.
   // DATA_LOSS: not an item, or no command in it; the message names field and byte.
   absl::StatusOr<std::optional<SourceEvent>> Write(std::string_view bytes,
                                                    const BinlogPosition& end);
 
   // One batch of a dump's key as the command that makes it (SET, HSET, RPUSH, SADD, ZADD, XADD),
   // and behind the last batch of a collection that expires a PEXPIREAT. `number` counts the events
-  // of the snapshot from 1 and is counted on; events with a number up to `known` are not made.
+  // of the snapshot from 1 and is counted on; events with a number up to `known` are not made, nor
+  // what the filter does not let pass, which is not counted either.
   struct SnapshotPlace {
     uint64_t id = 0;  // When it was begun, Unix seconds; a later snapshot has a greater one.
     BinlogPosition position;  // The dump's: the binlog goes on there.
@@ -64,6 +66,7 @@ class PikaEventWriter {
                      std::vector<SourceEvent>& events);
 
   int64_t unknown_commands() const { return unknown_commands_; }
+  int64_t filtered() const { return filtered_; }  // Entries and batches that it did not let pass.
 
  private:
   using Writer = rapidjson::Writer<rapidjson::StringBuffer>;
@@ -81,12 +84,14 @@ class PikaEventWriter {
 
   const PikaSourceDescriptor source_;
   const std::string db_;
+  const PikaFilter filter_;
   std::string source_json_;  // The member `source`.
   std::vector<std::string_view> args_;
   rapidjson::StringBuffer json_;
   std::string base64_;
   std::string content_;
   int64_t unknown_commands_ = 0;
+  int64_t filtered_ = 0;
 };
 
 // The Kafka key: `db:data_type:key`, or `db` where the command has no key.

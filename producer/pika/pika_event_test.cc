@@ -51,6 +51,53 @@ TEST_F(PikaEventTest, IsTheManualsExample) {
       R"("source":{"host":"10.0.0.1","port":9221,"replication_id":"abc"}})");
 }
 
+TEST_F(PikaEventTest, WhatTheFilterDoesNotLetPassIsNoEvent) {
+  PikaFilter filter;
+  ASSERT_TRUE(filter.Set("keys", {"user:*"}).ok());
+  ASSERT_TRUE(filter.Set("exclude-commands", {"del"}).ok());
+  ASSERT_TRUE(filter.Set("types", {"string", "key", "hash"}).ok());
+  PikaEventWriter writer({"h:1", "h", 1, ""}, "db0", filter);
+  const auto passes = [&](const std::vector<std::string_view>& args) {
+    return writer.Write(Item(args), {0, 69})->has_value();
+  };
+  EXPECT_TRUE(passes({"SET", "user:1", "v"}));
+  EXPECT_TRUE(passes({"EXPIRE", "user:1", "9"}));
+  EXPECT_FALSE(passes({"SET", "cart:1", "v"}));
+  EXPECT_FALSE(passes({"Del", "user:1"}));
+  EXPECT_FALSE(passes({"FLUSHDB"}));
+  EXPECT_FALSE(passes({"BITOP", "AND", "cart:1", "user:1"}));
+  EXPECT_EQ(writer.filtered(), 4);
+  EXPECT_FALSE(passes({"NEWCOMMAND", "x"}));
+  EXPECT_EQ(writer.unknown_commands(), 0);
+}
+
+TEST_F(PikaEventTest, ASnapshotIsFilteredByTheCommandsThatMakeIt) {
+  const auto numbers = [](const PikaFilter& filter, const DumpBatch& batch) {
+    PikaEventWriter writer({"h:1", "h", 1, ""}, "db0", filter);
+    PikaEventWriter::SnapshotPlace place{7, {1, 2}, 0, 0};
+    std::vector<SourceEvent> events;
+    writer.WriteSnapshot(batch, place, events);
+    EXPECT_EQ(place.number, events.size());
+    EXPECT_EQ(writer.filtered(), events.empty() ? 1 : 0);
+    // The key's last event says so, whichever it is.
+    if (!events.empty()) {
+      EXPECT_THAT(*events.back().payload.value, HasSubstr(R"("last":true)"));
+    }
+    return events.size();
+  };
+  const DumpBatch hash{DataType::kHash, "user:1", 1'800'000'000'000, true, true, {"f", "v"}};
+  EXPECT_EQ(numbers({}, hash), 2U);
+  PikaFilter commands;
+  ASSERT_TRUE(commands.Set("commands", {"hset"}).ok());
+  EXPECT_EQ(numbers(commands, hash), 1U);
+  PikaFilter types;
+  ASSERT_TRUE(types.Set("types", {"hash"}).ok());
+  EXPECT_EQ(numbers(types, hash), 2U) << "in a copy the expiry has the key's type";
+  PikaFilter keys;
+  ASSERT_TRUE(keys.Set("exclude-keys", {"user:*"}).ok());
+  EXPECT_EQ(numbers(keys, hash), 0U);
+}
+
 TEST_F(PikaEventTest, ABinaryKeyComesAsBase64) {
   const auto event = Event({"HSET", "\xff\x01", "f", "v"});
   ASSERT_TRUE(event);

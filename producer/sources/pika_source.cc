@@ -185,11 +185,14 @@ class PikaSource final : public Source {
     }
     if (!writer_) end_ = ready.master_end;
     status_.master_end = ready.master_end;
-    if (writer_) unknown_commands_ += writer_->unknown_commands();
+    if (writer_) {
+      unknown_commands_ += writer_->unknown_commands();
+      filtered_ += writer_->filtered();
+    }
     const std::string& id = options_.source_id;
     writer_.emplace(pika::PikaSourceDescriptor{id.empty() ? spec_.Address() : id, spec_.host,
                                                spec_.port, replication_id_, protocol_},
-                    database_);
+                    database_, spec_.filter);
     // A process that died in the middle of a copy goes on with it, or makes another.
     if (resume_.snapshot_id != 0 && !walk_) {
       LOCKSTEP_RETURN_IF_ERROR(OpenCopy());
@@ -435,10 +438,28 @@ class PikaSource final : public Source {
     if (status_.caught_up) status_.current_at_ms = UnixMs();
     if (copy_ != nullptr) status_.copy = copy_->status();
     status_.unknown_commands = unknown_commands_ + (writer_ ? writer_->unknown_commands() : 0);
+    status_.filtered = filtered_ + (writer_ ? writer_->filtered() : 0);
+    WatchFilters(now);
     MutexLock lock(mu_);
     const PikaPosition ledgered = published_.ledgered;
     published_ = status_;
     published_.ledgered = ledgered;
+  }
+
+  // What is dropped moves no checkpoint.
+  void WatchFilters(Clock::time_point now) {
+    const int64_t events = status_.binlog_events + status_.snapshot_events;
+    if (std::exchange(events_seen_, events) != events) filtered_seen_ = status_.filtered;
+    if (status_.filtered == filtered_seen_) event_at_ = now;
+    if (now - event_at_ < options_.pika_filtered_after) return;
+    Log(LogLevel::kWarn, "all_filtered",
+        {{"source", spec_.Address()},
+         {"entries", status_.filtered - std::exchange(filtered_seen_, status_.filtered)},
+         {"received", status_.received},
+         {"hint",
+          "nothing passes the SOURCE's filters, so the ledger's checkpoint stands still: after a "
+          "restart the master must still have its binlog from there"}});
+    event_at_ = now;
   }
 
   const PikaSpec spec_;
@@ -473,6 +494,10 @@ class PikaSource final : public Source {
   SourceStatus status_;
   Clock::time_point received_at_;
   int64_t unknown_commands_ = 0;  // Of earlier writers.
+  int64_t filtered_ = 0;
+  int64_t filtered_seen_ = 0;  // When something passed last, or all_filtered was logged.
+  int64_t events_seen_ = 0;
+  Clock::time_point event_at_;
   mutable Mutex mu_;
   SourceStatus published_ ABSL_GUARDED_BY(mu_);  // status_, and `ledgered`.
 };

@@ -186,6 +186,65 @@ TEST_F(PikaSourceTest, TellsItsPositionItsLagAndItsConnection) {
   EXPECT_EQ(Status().binlog_events, 300);
 }
 
+TEST_F(PikaSourceTest, WhatIsFilteredIsAPositionWithoutAnEvent) {
+  StartMaster();
+  PikaSpec spec{"127.0.0.1", master_->port(), "", protocol_};
+  ASSERT_TRUE(spec.filter.Set("keys", {"key-*5"}).ok());
+  const auto read = [&](const ResumePoint& point) {
+    SourceOptions options;
+    options.until_end = true;
+    source_ = OpenPikaSource(spec, options).value();
+    absl::Status status = source_->Start(point);
+    while (absl::IsUnavailable(status)) status = source_->Start(point);
+    EXPECT_TRUE(status.ok()) << status;
+    std::vector<SourceEvent> events;
+    EXPECT_TRUE(PollUntil(100'000, events).ok());
+    EXPECT_TRUE(source_->ended());
+    return events;
+  };
+  Append(1, 40);
+  const std::vector<SourceEvent> events = read({});
+  ASSERT_EQ(events.size(), 4U);
+  EXPECT_EQ(KeyOf(events[3]), "key-35");
+  EXPECT_EQ(Status().filtered, 36);
+  EXPECT_EQ(Status().received, master_->End("db0"));
+  // From any event on the same ones come again; from the last one on, none.
+  const std::vector<SourceEvent> rest =
+      read({source_->FormatCheckpoint()(events[1]), "", events[1].at});
+  ASSERT_EQ(rest.size(), 2U);
+  EXPECT_EQ(rest[0].payload.value, events[2].payload.value);
+  EXPECT_THAT(read({source_->FormatCheckpoint()(events[3]), "", events[3].at}), IsEmpty());
+}
+
+TEST_F(PikaSourceTest, FiltersThatLetNothingPassAreNamed) {
+  StartMaster();
+  PikaSpec spec{"127.0.0.1", master_->port(), "", protocol_};
+  ASSERT_TRUE(spec.filter.Set("types", {"hash"}).ok());
+  SourceOptions options;
+  options.pika_filtered_after = milliseconds(300);
+  source_ = OpenPikaSource(spec, options).value();
+  while (absl::IsUnavailable(source_->Start({}))) {
+  }
+  const auto logged = [&](const std::function<void()>& meanwhile) {
+    testing::internal::CaptureStderr();
+    const auto until = std::chrono::steady_clock::now() + milliseconds(700);
+    std::vector<SourceEvent> events;
+    while (std::chrono::steady_clock::now() < until) {
+      meanwhile();
+      EXPECT_TRUE(source_->Poll(1000, milliseconds(20), events).ok());
+    }
+    return testing::internal::GetCapturedStderr();
+  };
+  EXPECT_THAT(logged([] {}), testing::Not(HasSubstr("all_filtered")));
+  EXPECT_THAT(logged([&] { Append(1, 1); }), HasSubstr("warn all_filtered"));
+  EXPECT_THAT(logged([&] {
+                Append(1, 1);
+                master_->Append("db0", {"HSET", "h", "f", "v"});
+              }),
+              testing::Not(HasSubstr("all_filtered")));
+  EXPECT_THAT(logged([] {}), testing::Not(HasSubstr("all_filtered")));
+}
+
 TEST_F(PikaSourceTest, CountsUnknownCommandsOverConnections) {
   StartMaster();
   ASSERT_TRUE(Start().ok());

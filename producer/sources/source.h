@@ -82,6 +82,8 @@ struct SourceOptions {
   int32_t pika_slave_port = 0;  // pika: what we call ourselves; 0: any that is free.
   // pika: so long a master may end below the position before that is refused (a slave that lags).
   std::chrono::milliseconds pika_behind_max{10'000};
+  // pika: for so long nothing but what the filters drop, and it is named in the log.
+  std::chrono::milliseconds pika_filtered_after{600'000};
   // table: a transaction that holds up delivery this long is named in the log.
   std::chrono::milliseconds long_writer_after{10'000};
 };

@@ -1,8 +1,12 @@
 #include "producer/sources/source_spec.h"
 
+#include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
 
 #include "common/base/status_macros.h"
 #include "common/model/ids.h"
@@ -41,6 +45,11 @@ std::optional<std::string> PercentDecode(std::string_view text) {
   return out;
 }
 
+absl::Status BadEscape(std::string_view text, const std::string& option) {
+  return Invalid(text, "a '%' in '" + option +
+                           "' is not followed by two hex digits; write %25 for '%' itself");
+}
+
 absl::Status SetOption(std::string_view text, TableSpec& spec, std::string_view option) {
   const size_t equals = option.find('=');
   const std::string_view name = option.substr(0, equals);
@@ -48,10 +57,7 @@ absl::Status SetOption(std::string_view text, TableSpec& spec, std::string_view 
     return Invalid(text, "option '" + std::string(option) + "' has no value; write NAME=VALUE");
   }
   const std::optional<std::string> value = PercentDecode(option.substr(equals + 1));
-  if (!value) {
-    return Invalid(text, "a '%' in '" + std::string(name) +
-                             "' is not followed by two hex digits; write %25 for '%' itself");
-  }
+  if (!value) return BadEscape(text, std::string(name));
   std::string previous;
   if (name == "id") {
     previous = std::exchange(spec.id, *value);
@@ -97,10 +103,34 @@ absl::StatusOr<TableSpec> ParseTable(std::string_view text, std::string_view res
   return spec;
 }
 
+// `values` of a filter, with the commas and escapes of the text.
+absl::Status SetPikaFilter(std::string_view text, PikaSpec& spec, const std::string& name,
+                           std::string_view values, std::set<std::string>& given) {
+  std::vector<std::string> decoded;
+  for (const auto value : absl::StrSplit(absl::string_view(values.data(), values.size()), ',')) {
+    std::optional<std::string> one = PercentDecode({value.data(), value.size()});
+    if (!one) return BadEscape(text, name);
+    decoded.push_back(*std::move(one));
+  }
+  const absl::Status status = spec.filter.Set(name, std::move(decoded));
+  if (absl::IsNotFound(status)) {
+    return Invalid(text, "unknown option '" + name +
+                             "'; known are db, protocol, commands, exclude-commands, types, keys, "
+                             "exclude-keys");
+  }
+  if (!status.ok()) return Invalid(text, name + "=: " + std::string(status.message()));
+  if (!given.insert(name).second) {
+    return Invalid(text, "option '" + name + "' is given twice; separate its values by commas");
+  }
+  spec.filter_text += (spec.filter_text.empty() ? "" : "&") + name + "=" + std::string(values);
+  return absl::OkStatus();
+}
+
 constexpr char kPikaScheme[] = "pika://";
 constexpr char kPikaExample[] = "pika://10.0.0.1:9221?db=db0";
 
-absl::Status SetPikaOption(std::string_view text, PikaSpec& spec, std::string_view option) {
+absl::Status SetPikaOption(std::string_view text, PikaSpec& spec, std::string_view option,
+                           std::set<std::string>& filters) {
   const size_t equals = option.find('=');
   const std::string name(option.substr(0, equals));
   const std::string value(equals == std::string_view::npos ? "" : option.substr(equals + 1));
@@ -113,9 +143,7 @@ absl::Status SetPikaOption(std::string_view text, PikaSpec& spec, std::string_vi
     spec.database = value;
     return absl::OkStatus();
   }
-  if (name != "protocol") {
-    return Invalid(text, "unknown option '" + name + "'; known are db, protocol");
-  }
+  if (name != "protocol") return SetPikaFilter(text, spec, name, value, filters);
   if (value == "auto") {
     spec.protocol = PikaProtocol::kAuto;
   } else if (value == "pb") {
@@ -147,10 +175,11 @@ absl::StatusOr<PikaSpec> ParsePika(std::string_view text, std::string_view rest)
   }
   spec.host = host.front() == '[' && host.back() == ']' ? host.substr(1, host.size() - 2) : host;
   spec.port = static_cast<int32_t>(*port);
+  std::set<std::string> filters;  // That are given.
   std::string_view options = question == std::string_view::npos ? "" : rest.substr(question + 1);
   while (!options.empty()) {
     const size_t ampersand = options.find('&');
-    LOCKSTEP_RETURN_IF_ERROR(SetPikaOption(text, spec, options.substr(0, ampersand)));
+    LOCKSTEP_RETURN_IF_ERROR(SetPikaOption(text, spec, options.substr(0, ampersand), filters));
     options = ampersand == std::string_view::npos ? "" : options.substr(ampersand + 1);
   }
   return spec;
@@ -166,8 +195,11 @@ std::string PikaSpec::Address() const {
 std::string RegisteredSource(const SourceSpec& spec, const std::string& source_id) {
   const auto* const pika = std::get_if<PikaSpec>(&spec.kind);
   if (pika == nullptr) return spec.text;
+  std::string options = pika->database.empty() ? "" : "db=" + pika->database;
+  if (!options.empty() && !pika->filter_text.empty()) options += '&';
+  options += pika->filter_text;
   return kPikaScheme + (source_id.empty() ? pika->Address() : source_id) +
-         (pika->database.empty() ? "" : "?db=" + pika->database);
+         (options.empty() ? "" : "?" + options);
 }
 
 bool IsRegisteredPika(std::string_view text) {

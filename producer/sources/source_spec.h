@@ -2,9 +2,11 @@
 //
 //   jsonl:FILE   jsonl:-
 //   table:schema.table?id=COLUMN&value=COLUMN[&key=COLUMN][&xid=COLUMN][&where=CONDITION]
-//   pika://HOST:PORT[?db=NAME][&protocol=auto|pb|legacy]   PORT is the client port
+//   pika://HOST:PORT[?db=NAME][&protocol=auto|pb|legacy][&FILTER…]   PORT is the client port
 //
-// In a table's options `%XX` stands for a byte (`%26` is '&'). Names are as the catalogue has them:
+// A FILTER is commands=, exclude-commands=, types=, keys= or exclude-keys= with values separated by
+// commas (pika_filter.h). In a table's options and in filters `%XX` stands for a byte (`%26` is
+// '&', `%2C` a comma that separates nothing). Names are as the catalogue has them:
 // case counts, nothing is quoted. Without a schema it is `public`. docs/formats/sources.md.
 #ifndef LOCKSTEP_PRODUCER_SOURCES_SOURCE_SPEC_H_
 #define LOCKSTEP_PRODUCER_SOURCES_SOURCE_SPEC_H_
@@ -15,6 +17,8 @@
 #include <variant>
 
 #include "absl/status/statusor.h"
+
+#include "producer/pika/pika_filter.h"
 
 namespace lockstep {
 
@@ -43,6 +47,8 @@ struct PikaSpec {
   int32_t port = 0;      // Of its clients.
   std::string database;  // Empty: the only one.
   PikaProtocol protocol = PikaProtocol::kAuto;
+  pika::PikaFilter filter = {};
+  std::string filter_text = {};  // As typed: `commands=set&keys=user:*`.
   std::string Address() const;
   bool operator==(const PikaSpec&) const = default;
 };
@@ -53,8 +59,8 @@ struct SourceSpec {
 };
 
 // What the ledger knows a producer's source by, and its WAL: SOURCE as typed, but a Pika by its id,
-// whatever server has it and however it is read: `pika://SOURCE_ID[?db=NAME]`. `source_id`: empty
-// is HOST:PORT.
+// whatever server has it and however it is read: `pika://SOURCE_ID[?db=NAME][&FILTER…]`.
+// `source_id`: empty is HOST:PORT.
 std::string RegisteredSource(const SourceSpec& spec, const std::string& source_id);
 // True iff `text` is such a Pika's.
 bool IsRegisteredPika(std::string_view text);

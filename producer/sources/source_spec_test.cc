@@ -61,6 +61,15 @@ TEST(ParseSourceSpec, ReadsAPika) {
             (PikaSpec{"p.example", 9221, "db1", PikaProtocol::kPb}));
   EXPECT_EQ(spec("pika://[::1]:1?protocol=auto").Address(), "[::1]:1");
   EXPECT_EQ(spec("pika://h:1?protocol=legacy").protocol, PikaProtocol::kLegacy);
+  const pika::PikaFilter filter =
+      spec("pika://h:1?db=db0&commands=SET,del&keys=user:*,a%2Cb%26*,q?&exclude-keys=*%25").filter;
+  EXPECT_TRUE(filter.Passes("set", pika::DataType::kString, "user:1"));
+  EXPECT_TRUE(filter.Passes("del", pika::DataType::kKey, "a,b&1"));
+  EXPECT_TRUE(filter.Passes("set", pika::DataType::kString, "qx"));
+  EXPECT_FALSE(filter.Passes("set", pika::DataType::kString, "a"));
+  EXPECT_FALSE(filter.Passes("set", pika::DataType::kString, "user:1%"));
+  EXPECT_FALSE(filter.Passes("hset", pika::DataType::kHash, "user:1"));
+  EXPECT_FALSE(spec("pika://h:1?types=hash").filter.Passes("set", pika::DataType::kString, "k"));
   const struct {
     const char* text;
     const char* says;
@@ -72,7 +81,14 @@ TEST(ParseSourceSpec, ReadsAPika) {
       {"pika://h:1?db=", "a database's name"},
       {"pika://h:1?db=db0&db=db1", "given twice"},
       {"pika://h:1?protocol=x", "auto, pb or legacy"},
-      {"pika://h:1?password=x", "unknown option 'password'"},
+      {"pika://h:1?password=x", "unknown option 'password'; known are db, protocol, commands"},
+      {"pika://h:1?commands=set,sett", "commands=: 'sett' is no command"},
+      {"pika://h:1?commands=", "commands=: '' is no command"},
+      {"pika://h:1?types=set,", "types=: '' is no data type"},
+      {"pika://h:1?types", "types=: '' is no data type"},
+      {"pika://h:1?keys=a,,b", "keys=: an empty pattern"},
+      {"pika://h:1?keys=a&keys=b", "option 'keys' is given twice; separate its values by commas"},
+      {"pika://h:1?keys=%4", "%25"},
   };
   for (const auto& row : rows) {
     EXPECT_THAT(std::string(ParseSourceSpec(row.text).status().message()), HasSubstr(row.says))
@@ -96,6 +112,10 @@ TEST(RegisteredSourceTest, APikaIsKnownByItsIdAndDatabase) {
   EXPECT_EQ(registered("pika://10.0.0.2:9221?db=db0", "10.0.0.1:9221"),
             registered("pika://10.0.0.1:9221?db=db0", ""));
   EXPECT_EQ(registered("pika://[::1]:9221", "orders"), "pika://orders");
+  // Filters decide what the payloads are.
+  EXPECT_EQ(registered("pika://h:1?keys=a%2C*,b&protocol=pb&db=db0&types=hash", "orders"),
+            "pika://orders?db=db0&keys=a%2C*,b&types=hash");
+  EXPECT_EQ(registered("pika://h:1?types=hash", ""), "pika://h:1?types=hash");
   EXPECT_EQ(registered("jsonl:/data/a", "orders"), "jsonl:/data/a");
   EXPECT_TRUE(IsRegisteredPika("pika://orders"));
   EXPECT_FALSE(IsRegisteredPika("jsonl:pika://"));

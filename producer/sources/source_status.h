@@ -53,6 +53,7 @@ struct SourceStatus {
   int64_t disconnects = 0;       // Streams that broke.
   int64_t damages = 0;           // Bytes that made no sense, and were read again.
   int64_t unknown_commands = 0;  // Passed on with data_type unknown.
+  int64_t filtered = 0;          // Not passed on: the SOURCE's filters.
   bool operator==(const SourceStatus&) const = default;
 
   // From `received` to `master_end`, which is where the master's binlog ended when the stream
