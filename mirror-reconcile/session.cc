@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "common/base/status_macros.h"
+#include "common/kafka/preflight.h"
 #include "common/log/log.h"
 #include "mirror-reconcile/reinject_plan.h"
 
@@ -102,8 +103,9 @@ absl::Status Session::CreateMissingTopics() {
   for (const std::string& name : topics_.missing) {
     int32_t replication = -1;  // The broker's default, unless the other topic shows better.
     if (!topics_.present.empty()) replication = topics_.present.front().replication;
+    // For ever: nothing is removed behind the ledger's back while the sites are apart.
     const absl::Status created =
-        admin_->CreateTopic(AdvisedTopic(name, partition_count(), replication), kKafkaTimeout);
+        admin_->CreateTopic(AdvisedTopic(name, partition_count(), replication, -1), kKafkaTimeout);
     if (!created.ok() && !absl::IsAlreadyExists(created)) return created;
     Log(LogLevel::kInfo, "topic_created", {{"topic", name}, {"partitions", partition_count()}});
   }

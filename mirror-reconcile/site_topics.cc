@@ -64,18 +64,6 @@ absl::StatusOr<TopicChoice> ChooseTopics(const std::vector<TopicInfo>& topics,
   return choice;
 }
 
-NewTopic AdvisedTopic(const std::string& name, int32_t partition_count, int32_t replication) {
-  NewTopic topic;
-  topic.name = name;
-  topic.partition_count = partition_count;
-  topic.replication = replication;
-  topic.settings = {{"cleanup.policy", "delete"},
-                    {"retention.ms", "-1"},
-                    {"unclean.leader.election.enable", "false"}};
-  if (replication >= 3) topic.settings.emplace("min.insync.replicas", "2");
-  return topic;
-}
-
 absl::StatusOr<SiteLogs> SiteLogs::Open(const KafkaConfig& config, const TopicChoice& topics,
                                         int32_t partition, std::chrono::milliseconds patience) {
   SiteLogs site;

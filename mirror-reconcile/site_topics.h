@@ -37,10 +37,6 @@ absl::StatusOr<TopicChoice> ChooseTopics(const std::vector<TopicInfo>& topics,
                                          const std::string& topic, const std::string& mirror_topic,
                                          int32_t partition_count);
 
-// What a topic is created with: the settings that preflight asks for, so that nothing is removed
-// behind the ledger's back. `replication` -1: the broker's default.
-NewTopic AdvisedTopic(const std::string& name, int32_t partition_count, int32_t replication);
-
 // This site's logs of one stream, open for reading.
 class SiteLogs {
  public:

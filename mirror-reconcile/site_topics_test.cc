@@ -36,13 +36,5 @@ TEST(SiteTopicsTest, FewerPartitionsThanTheLedgersAreRefused) {
   EXPECT_EQ(Choose({"orders"}, "", 3), "refused");
 }
 
-TEST(SiteTopicsTest, CreatedTopicKeepsEverything) {
-  const NewTopic topic = AdvisedTopic("orders", 4, 3);
-  EXPECT_EQ(topic.partition_count, 4);
-  EXPECT_EQ(topic.settings.at("retention.ms"), "-1");
-  EXPECT_EQ(topic.settings.at("min.insync.replicas"), "2");
-  EXPECT_FALSE(AdvisedTopic("orders", 4, 1).settings.contains("min.insync.replicas"));
-}
-
 }  // namespace
 }  // namespace lockstep

@@ -21,8 +21,9 @@ constexpr milliseconds kSettingsTimeout{3'000};
 
 class KafkaCheckpointTopic final : public CheckpointTopic {
  public:
-  KafkaCheckpointTopic(KafkaConfig kafka, std::string topic, milliseconds timeout)
-      : kafka_(std::move(kafka)), name_(std::move(topic)), timeout_(timeout) {}
+  KafkaCheckpointTopic(KafkaConfig kafka, std::string topic, milliseconds timeout,
+                       std::optional<int32_t> create)
+      : kafka_(std::move(kafka)), name_(std::move(topic)), timeout_(timeout), create_(create) {}
 
   const std::string& name() const override { return name_; }
 
@@ -78,11 +79,13 @@ class KafkaCheckpointTopic final : public CheckpointTopic {
  private:
   absl::Status CheckTopic() {
     LOCKSTEP_ASSIGN_OR_RETURN(const std::unique_ptr<KafkaAdmin> admin, KafkaAdmin::Open(kafka_));
-    const absl::StatusOr<TopicInfo> topic = admin->DescribeTopic(name_, timeout_);
+    absl::StatusOr<TopicInfo> topic = admin->DescribeTopic(name_, timeout_);
+    if (absl::IsNotFound(topic.status()) && create_) topic = Create(*admin);
     if (absl::IsNotFound(topic.status())) {
       return absl::NotFoundError(
           absl::StrCat("checkpoint topic ", name_, " does not exist at ", kafka_.brokers,
-                       "; create it with one partition and cleanup.policy=compact"));
+                       "; create it with one partition and cleanup.policy=compact, or have it "
+                       "created by --create-topics"));
     }
     LOCKSTEP_RETURN_IF_ERROR(topic.status());
     if (topic->partition_count != 1) {
@@ -97,6 +100,15 @@ class KafkaCheckpointTopic final : public CheckpointTopic {
     return absl::FailedPreconditionError(
         absl::StrCat("checkpoint topic ", name_, " has cleanup.policy=", policy,
                      ", which drops checkpoints by age; set cleanup.policy=compact"));
+  }
+
+  absl::StatusOr<TopicInfo> Create(KafkaAdmin& admin) {
+    NewTopic topic;
+    topic.name = name_;
+    topic.replication = *create_ < 0 ? admin.DefaultReplication(kSettingsTimeout) : *create_;
+    topic.settings = {{"cleanup.policy", "compact"}};
+    if (topic.replication > 1) topic.settings.emplace("min.insync.replicas", "2");
+    return admin.DescribeOrCreate(topic, timeout_);
   }
 
   absl::Status Produce(const std::string& key, const std::string& value) {
@@ -116,6 +128,7 @@ class KafkaCheckpointTopic final : public CheckpointTopic {
   const KafkaConfig kafka_;
   const std::string name_;
   const milliseconds timeout_;
+  const std::optional<int32_t> create_;
   std::unique_ptr<KafkaProducer> producer_;
   std::optional<ProducerTopic> topic_;  // producer_'s.
   bool under_way_ = false;
@@ -125,9 +138,9 @@ class KafkaCheckpointTopic final : public CheckpointTopic {
 }  // namespace
 
 std::unique_ptr<CheckpointTopic> OpenCheckpointTopic(const KafkaConfig& kafka,
-                                                     const std::string& topic,
-                                                     milliseconds timeout) {
-  return std::make_unique<KafkaCheckpointTopic>(kafka, topic, timeout);
+                                                     const std::string& topic, milliseconds timeout,
+                                                     std::optional<int32_t> create) {
+  return std::make_unique<KafkaCheckpointTopic>(kafka, topic, timeout, create);
 }
 
 }  // namespace lockstep

@@ -3,6 +3,7 @@
 #define LOCKSTEP_PRODUCER_CHECKPOINT_TOPIC_H_
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -30,10 +31,12 @@ class CheckpointTopic {
   virtual std::optional<absl::Status> Result(std::chrono::milliseconds timeout) = 0;
 };
 
-// Speaks to no broker yet. `timeout`: for each question of ReadLast.
+// Speaks to no broker yet. `timeout`: for each question of ReadLast. `create`: ReadLast creates the
+// topic if there is none, with so many replicas; -1: the broker's default.
 std::unique_ptr<CheckpointTopic> OpenCheckpointTopic(const KafkaConfig& kafka,
                                                      const std::string& topic,
-                                                     std::chrono::milliseconds timeout);
+                                                     std::chrono::milliseconds timeout,
+                                                     std::optional<int32_t> create = {});
 
 }  // namespace lockstep
 

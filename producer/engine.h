@@ -48,6 +48,7 @@ class Producer::Engine {
   absl::Status CheckTopics();
   // The topic's partition count; adds its streams.
   absl::StatusOr<int32_t> CheckTopic(KafkaAdmin& admin, const std::string& topic);
+  absl::StatusOr<TopicInfo> CreateTopic(KafkaAdmin& admin, const std::string& name);
   absl::Status StartTenure();
   absl::StatusOr<OpenProducerRequest> MakeOpenRequest();
   absl::Status ScanTails();

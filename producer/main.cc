@@ -63,6 +63,8 @@ struct Flags {
   bool payload_in_ledger = false;
   std::chrono::milliseconds ledger_linger = ProducerOptions().ledger_linger;
   std::chrono::milliseconds outage = ProducerOptions().outage_wanted;
+  bool create_topics = false;
+  TopicCreation topics;
   int64_t in_flight = static_cast<int64_t>(ProducerOptions().in_flight_records_max);
 
   // Where what comes of a full copy goes; empty: where everything goes.
@@ -188,6 +190,21 @@ void AddFlags(Program& program, Flags& flags) {
       .AddDuration(app, "--outage", flags.outage,
                    "The longest outage to survive; the topic's retention must be longer")
       ->group("Kafka");
+  app.add_flag("--create-topics", flags.create_topics,
+               "Create the topics that are missing, with the settings that are asked for (kept for "
+               "twice --outage); an existing one is never changed")
+      ->group("Kafka");
+  app.add_option("--topic-partitions", flags.topics.partition_count,
+                 "With so many partitions, for as long as the stream lives; a checkpoint topic has "
+                 "one")
+      ->check(CLI::Range(1, 10'000))
+      ->capture_default_str()
+      ->group("Kafka");
+  app.add_option("--topic-replication", flags.topics.replication,
+                 "On so many brokers; default: what the broker's is")
+      ->check(CLI::Range(1, 100))
+      ->default_str("")
+      ->group("Kafka");
   app.add_option("--in-flight", flags.in_flight,
                  "Records at most between the source and their durable ledger row")
       ->check(CLI::Range(int64_t{1}, int64_t{10'000'000}))
@@ -244,6 +261,16 @@ std::vector<std::string> Validate(const CommonOptions& common, const Flags& flag
       complaints.emplace_back("--no-ledger needs --checkpoint-file or --checkpoint-topic");
     }
   }
+  const TopicCreation unset;
+  if (!flags.create_topics && (flags.topics.partition_count != unset.partition_count ||
+                               flags.topics.replication != unset.replication)) {
+    complaints.emplace_back("--topic-partitions and --topic-replication go with --create-topics");
+  }
+  const int32_t partition = common.streams.empty() ? flags.partition : common.streams[0].partition;
+  if (flags.create_topics && partition >= flags.topics.partition_count) {
+    complaints.push_back(absl::StrCat("--create-topics for partition ", partition,
+                                      " needs --topic-partitions ", partition + 1, " or more"));
+  }
   if (flags.stream_mode == "dual" && !flags.no_ledger) {
     complaints.emplace_back(
         "--stream-mode dual goes with --no-ledger only: the ledger keeps the order of one topic, "
@@ -288,6 +315,7 @@ ProducerOptions MakeOptions(const SourceSpec& spec, const CommonOptions& common,
   options.foreign_passes = flags.foreign == "pass" || flags.no_ledger;
   options.ledger_linger = flags.ledger_linger;
   options.drain_timeout = common.drain_timeout;
+  if (flags.create_topics) options.create_topics = flags.topics;
   options.outage_wanted = flags.outage;
   options.in_flight_records_max = static_cast<size_t>(flags.in_flight);
   return options;
@@ -341,8 +369,9 @@ std::unique_ptr<Source> WithCheckpoints(std::unique_ptr<Source> source, const So
   options.interval = flags.checkpoint_interval;
   options.decide = flags.no_ledger;
   if (!flags.checkpoint_topic.empty()) {
-    options.topic = OpenCheckpointTopic(common.Kafka(), flags.checkpoint_topic,
-                                        ProducerOptions().kafka_timeout);
+    options.topic = OpenCheckpointTopic(
+        common.Kafka(), flags.checkpoint_topic, ProducerOptions().kafka_timeout,
+        flags.create_topics ? std::optional<int32_t>(flags.topics.replication) : std::nullopt);
   }
   return ExportCheckpoints(std::move(source), std::move(options), RealFileSystem(), clock);
 }

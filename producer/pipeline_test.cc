@@ -446,6 +446,23 @@ TEST_F(PipelineTest, AMissingTopicIsNamed) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("nowhere"));
 }
 
+// (A mock cluster can not create one; kafka_broker_test has that.)
+TEST_F(PipelineTest, AMissingTopicIsCreatedUnlessTheLedgerKnowsIt) {
+  ProducerOptions options = Options();
+  options.create_topics = TopicCreation{};
+  ASSERT_TRUE(Producer(options, List(Values(5)), Ledger()).Run().ok()) << "what is there will do";
+  cluster_ = MockCluster::Start().value();
+  options.kafka.brokers = cluster_->brokers();
+  options.kafka_timeout = milliseconds(1'000);
+  absl::Status status = Producer(options, List(Values(5)), Ledger()).Run();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("the ledger knows it, with 2 partitions"));
+  options.topic = "new";
+  status = Producer(options, List(Values(5)), Ledger()).Run();
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("create topic \"new\""));
+}
+
 TEST_F(PipelineTest, ABrokerThatComesBackIsWaitedFor) {
   auto ledger = Ledger();
   // From the first append on, Kafka takes nothing: at most what is in flight then was delivered.

@@ -33,6 +33,11 @@
 
 namespace lockstep {
 
+struct TopicCreation {
+  int32_t partition_count = 1;
+  int32_t replication = -1;  // -1: the broker's default.
+};
+
 struct ProducerOptions {
   std::string name = {};    // Same at both sites.
   std::string source = {};  // The SOURCE text that the ledger keeps; never another one for `name`.
@@ -55,6 +60,10 @@ struct ProducerOptions {
   std::chrono::milliseconds kafka_timeout{30'000};    // For questions to the cluster at the start.
   std::chrono::milliseconds settings_timeout{3'000};  // For the topic's settings: nice to know.
   std::chrono::milliseconds outage_wanted{7LL * 24 * 3600 * 1000};  // Retention must outlast it.
+
+  // Topics that are missing are created, with the settings that preflight asks for: unless the
+  // ledger knows them, for then they were there.
+  std::optional<TopicCreation> create_topics = {};
 
   size_t in_flight_records_max = 200'000;
   size_t in_flight_bytes_max = size_t{128} << 20;

@@ -49,12 +49,7 @@ absl::Status Producer::Engine::CheckTopics() {
 
 absl::StatusOr<int32_t> Producer::Engine::CheckTopic(KafkaAdmin& admin, const std::string& name) {
   absl::StatusOr<TopicInfo> topic = admin.DescribeTopic(name, options_.kafka_timeout);
-  if (absl::IsNotFound(topic.status())) {
-    return absl::NotFoundError(absl::StrCat(
-        "topic ", name, " does not exist at ", options_.kafka.brokers,
-        "; create it first: its partition count is fixed for as long as the stream lives, and it "
-        "needs cleanup.policy=delete and a retention above the longest outage"));
-  }
+  if (absl::IsNotFound(topic.status())) topic = CreateTopic(admin, name);
   LOCKSTEP_RETURN_IF_ERROR(topic.status());
 
   TopicPreflight facts{.topic = *topic,
@@ -108,6 +103,34 @@ absl::StatusOr<int32_t> Producer::Engine::CheckTopic(KafkaAdmin& admin, const st
   }
   streams_.push_back({name, *options_.partition});
   return count;
+}
+
+absl::StatusOr<TopicInfo> Producer::Engine::CreateTopic(KafkaAdmin& admin,
+                                                        const std::string& name) {
+  const std::string missing =
+      absl::StrCat("topic ", name, " does not exist at ", options_.kafka.brokers);
+  if (!options_.create_topics) {
+    return absl::NotFoundError(absl::StrCat(
+        missing,
+        "; create it first, or have it created by --create-topics: its partition count is "
+        "fixed for as long as the stream lives, and it needs cleanup.policy=delete and a "
+        "retention above the longest outage"));
+  }
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<StreamInfo> known, ledger_->FindStreams(name));
+  if (!known.empty() && known.front().partition_count > 0) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        missing, ", but the ledger knows it, with ", known.front().partition_count,
+        " partitions: it is not created anew. Is --brokers right? After the loss of a site "
+        "lockstep-mirror-reconcile failover creates what is missing"));
+  }
+  // Twice the outage: for it, and for the repair.
+  const int64_t outage_ms = options_.outage_wanted.count();
+  const int64_t retention_ms = outage_ms > INT64_MAX / 2 ? INT64_MAX : 2 * outage_ms;
+  int32_t replication = options_.create_topics->replication;
+  if (replication < 0) replication = admin.DefaultReplication(options_.settings_timeout);
+  return admin.DescribeOrCreate(
+      AdvisedTopic(name, options_.create_topics->partition_count, replication, retention_ms),
+      options_.kafka_timeout);
 }
 
 absl::Status Producer::Engine::WaitToRepeat(const char* event, const absl::Status& why) {

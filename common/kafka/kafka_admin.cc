@@ -7,6 +7,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/kafka/kafka_error.h"
+#include "common/log/log.h"
 
 namespace lockstep {
 namespace {
@@ -211,6 +212,39 @@ absl::Status KafkaAdmin::CreateTopic(const NewTopic& topic, Timeout timeout) {
     }
     std::this_thread::sleep_for(Timeout(20));
   }
+}
+
+int32_t KafkaAdmin::DefaultReplication(Timeout timeout) {
+  const absl::StatusOr<KafkaSettings> settings = BrokerSettings(timeout);
+  if (!settings.ok() || !settings->contains("default.replication.factor")) return -1;
+  const auto factor = ParseDecimal(settings->at("default.replication.factor"));
+  return factor.ok() && *factor > 0 && *factor < 100 ? static_cast<int32_t>(*factor) : -1;
+}
+
+absl::StatusOr<TopicInfo> KafkaAdmin::DescribeOrCreate(const NewTopic& topic, Timeout timeout) {
+  const Clock::time_point deadline = Clock::now() + timeout;
+  absl::StatusOr<TopicInfo> info = DescribeTopic(topic.name, timeout);
+  if (!absl::IsNotFound(info.status())) return info;
+  const absl::Status created = CreateTopic(topic, timeout);
+  if (created.ok()) {
+    std::string settings;
+    for (const auto& [name, value] : topic.settings) {
+      settings += (settings.empty() ? "" : ",") + name + "=" + value;
+    }
+    Log(LogLevel::kInfo, "topic_created",
+        {{"topic", topic.name},
+         {"partitions", topic.partition_count},
+         {"replication", topic.replication < 0 ? "default" : std::to_string(topic.replication)},
+         {"settings", settings}});
+  } else if (!absl::IsAlreadyExists(created)) {
+    return created;
+  }
+  // Another creator's topic may not be there for every broker yet.
+  do {
+    info = DescribeTopic(topic.name, timeout);
+  } while (absl::IsNotFound(info.status()) && Clock::now() < deadline &&
+           (std::this_thread::sleep_for(Timeout(20)), true));
+  return info;
 }
 
 absl::Status KafkaAdmin::DeleteTopic(const std::string& topic, Timeout timeout) {

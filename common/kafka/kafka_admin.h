@@ -58,6 +58,11 @@ class KafkaAdmin {
   // ALREADY_EXISTS iff it does. Returns when the cluster has accepted it, and waits, within
   // `timeout`, until its partitions have leaders.
   absl::Status CreateTopic(const NewTopic& topic, Timeout timeout);
+  // The topic as it is; if there is none, creates it first and logs `topic_created`. An existing
+  // one is never changed, whoever made it.
+  absl::StatusOr<TopicInfo> DescribeOrCreate(const NewTopic& topic, Timeout timeout);
+  // The broker's default.replication.factor; -1: it does not tell.
+  int32_t DefaultReplication(Timeout timeout);
   // NOT_FOUND iff there is none.
   absl::Status DeleteTopic(const std::string& topic, Timeout timeout);
   // Removes what lies below `before` (tests of retention).

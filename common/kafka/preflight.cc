@@ -138,6 +138,21 @@ std::vector<Finding> CheckTopic(const TopicPreflight& facts) {
           MinInsync(facts),     UncleanElection(facts), PartitionCount(facts)};
 }
 
+NewTopic AdvisedTopic(const std::string& name, int32_t partition_count, int32_t replication,
+                      int64_t retention_ms) {
+  NewTopic topic;
+  topic.name = name;
+  topic.partition_count = partition_count;
+  topic.replication = replication;
+  topic.settings = {{"cleanup.policy", "delete"},
+                    {"retention.ms", absl::StrCat(retention_ms)},
+                    {"retention.bytes", "-1"},
+                    {"message.timestamp.type", "CreateTime"},
+                    {"unclean.leader.election.enable", "false"}};
+  if (replication > 1) topic.settings.emplace("min.insync.replicas", "2");
+  return topic;
+}
+
 Verdict Worst(const std::vector<Finding>& findings) {
   Verdict worst = Verdict::kOk;
   for (const Finding& finding : findings) worst = std::max(worst, finding.verdict);

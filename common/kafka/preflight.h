@@ -36,6 +36,11 @@ struct TopicPreflight {
 // One finding per check, always the same checks in the same order.
 std::vector<Finding> CheckTopic(const TopicPreflight& facts);
 
+// What a stream's topic is created with: what CheckTopic asks for. `replication` -1: the broker's
+// default. `retention_ms` -1: for ever.
+NewTopic AdvisedTopic(const std::string& name, int32_t partition_count, int32_t replication,
+                      int64_t retention_ms);
+
 // The gravest verdict; kOk for none.
 Verdict Worst(const std::vector<Finding>& findings);
 

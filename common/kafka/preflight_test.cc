@@ -28,6 +28,23 @@ Verdict Of(const TopicPreflight& facts, const std::string& check) {
 
 TEST(Preflight, GoodSettingsAreOk) { EXPECT_EQ(Worst(CheckTopic(Good())), Verdict::kOk); }
 
+TEST(Preflight, AnAdvisedTopicIsOk) {
+  for (const int32_t replication : {2, 3}) {
+    const NewTopic topic = AdvisedTopic("orders", 4, replication, 86'400'000);
+    EXPECT_EQ(Worst(CheckTopic({.topic = {topic.name, topic.partition_count, topic.replication},
+                                .settings = topic.settings,
+                                .partition_count_expected = 4,
+                                .outage_wanted_ms = 86'400'000})),
+              Verdict::kOk);
+    EXPECT_EQ(topic.settings.at("message.timestamp.type"), "CreateTime");
+  }
+  EXPECT_EQ(AdvisedTopic("orders", 4, 3, -1).settings.at("retention.ms"), "-1");
+  for (const int32_t replication : {-1, 1}) {  // More than there are replicas: nothing is written.
+    EXPECT_FALSE(
+        AdvisedTopic("orders", 4, replication, -1).settings.contains("min.insync.replicas"));
+  }
+}
+
 TEST(Preflight, EachSettingHasItsVerdict) {
   const struct {
     const char* setting;

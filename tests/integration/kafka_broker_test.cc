@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <functional>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,6 +14,7 @@
 #include "common/kafka/kafka_reader.h"
 #include "common/kafka/preflight.h"
 #include "common/model/record_header.h"
+#include "producer/checkpoint_topic.h"
 
 namespace lockstep {
 namespace {
@@ -131,6 +133,44 @@ TEST_F(KafkaBroker, TopicsAreCreatedDescribedJudgedAndDeleted) {
 
   ASSERT_TRUE(admin_->DeleteTopic(topic_, kPatience).ok());
   EXPECT_EQ(admin_->DeleteTopic(topic_, kPatience).code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(KafkaBroker, AMissingTopicIsCreatedOnceAndAnExistingOneIsLeftAlone) {
+  EXPECT_EQ(admin_->DefaultReplication(kPatience), 1);
+  const NewTopic advised = AdvisedTopic(topic_, 3, 1, 1'209'600'000);
+  // Two at a time: both have the topic, and nobody fails.
+  absl::StatusOr<TopicInfo> other;
+  std::thread racer(
+      [&] { other = KafkaAdmin::Open(config_).value()->DescribeOrCreate(advised, kPatience); });
+  const absl::StatusOr<TopicInfo> mine = admin_->DescribeOrCreate(advised, kPatience);
+  racer.join();
+  ASSERT_TRUE(mine.ok()) << mine.status();
+  ASSERT_TRUE(other.ok()) << other.status();
+  EXPECT_EQ(*mine, (TopicInfo{topic_, 3, 1}));
+  EXPECT_EQ(*other, *mine);
+  const KafkaSettings settings = admin_->TopicSettings(topic_, kPatience).value();
+  for (const auto& [name, value] : advised.settings) EXPECT_EQ(settings.at(name), value) << name;
+  for (const Finding& finding : CheckTopic({.topic = *mine, .settings = settings})) {
+    EXPECT_LE(finding.verdict,
+              finding.check == "min_insync_replicas" ? Verdict::kWarn : Verdict::kOk)
+        << finding.message;
+  }
+  NewTopic another = AdvisedTopic(topic_, 7, 1, 1'000);
+  another.settings["cleanup.policy"] = "compact";
+  EXPECT_EQ(admin_->DescribeOrCreate(another, kPatience).value(), *mine);
+  EXPECT_EQ(admin_->TopicSettings(topic_, kPatience).value(), settings);
+}
+
+TEST_F(KafkaBroker, ACheckpointTopicIsCreatedCompactedIfThatIsWanted) {
+  EXPECT_TRUE(
+      absl::IsNotFound(OpenCheckpointTopic(config_, topic_, kPatience)->ReadLast("A").status()));
+  const auto topic = OpenCheckpointTopic(config_, topic_, kPatience, -1);
+  EXPECT_EQ(topic->ReadLast("A").value(), std::nullopt);
+  EXPECT_EQ(admin_->DescribeTopic(topic_, kPatience).value(), (TopicInfo{topic_, 1, 1}));
+  EXPECT_EQ(admin_->TopicSettings(topic_, kPatience).value().at("cleanup.policy"), "compact");
+  topic->Write("A", "7");
+  EXPECT_EQ(topic->Result(kPatience), absl::OkStatus());
+  EXPECT_EQ(OpenCheckpointTopic(config_, topic_, kPatience, -1)->ReadLast("A").value(), "7");
 }
 
 TEST_F(KafkaBroker, WhatRetentionRemovedIsOutOfRange) {
