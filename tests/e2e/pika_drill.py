@@ -109,7 +109,8 @@ class Round:
             self.outside_file = self.stack.directory / "outside.jsonl"
             self.pika = {}
             self.start_pika("p", [])
-            self.start_pika("s", ["--replica-of", self.pika["p"], "--lag-ms", self.rng.choice((0, 0, 20))])
+            lag = self.facts["replica_lag_ms"] = 0 if self.payload == "standby" else self.rng.choice((0, 20, 300))
+            self.start_pika("s", ["--replica-of", self.pika["p"], "--lag-ms", lag])
             self.binlog = Binlog()
             self.before()
             self.catastrophe()
@@ -172,6 +173,7 @@ class Round:
             self.binlog.append(words)
         ledgered = int(self.stack.sql("pg_s", "select sum(last_seq) from lockstep.head"))
         mirrored = self.stack.end_offset("s", self.stack.mirror_topic(TOPIC))
+        self.programs.wait("the replica has seen it", lambda: Redis(self.pika["s"]).call([("LOCKSTEP.FOLLOWS",)]) == [0])
         # Both have a beginning of what was written: one command is one entry is one record.
         replicated = [row.at for row in self.binlog.rows].index(self.replica_end()) + 1
         self.facts.update(ledgered=ledgered, mirrored=mirrored, replicated=replicated)
@@ -234,7 +236,10 @@ class Round:
                 found.add("wrong", f"{effect.entry}: event {event['event_id']} of {event['source_id']}")
             ids.add(event["event_id"])
             words = json.dumps([base64.b64decode(word).decode() for word in event["args_b64"]])
-            effects.append(effect._replace(value=words))
+            at = f"{event['binlog']['filenum']}:{event['binlog']['offset']}"
+            if effect.at != at and (effect.at or self.payload != "ledger"):  # Ledger rows keep the first and the last position.
+                found.add("wrong", f"{effect.entry}: its position is {effect.at}, the event's {at}")
+            effects.append(effect._replace(at=at, value=words))
         found += checker.check_ledger(ledger, sources)
         found += checker.check_outside(effects, ledger, sources)
         log = evidence.log_records(self.stack.brokers["s"], TOPIC)

@@ -3,12 +3,14 @@
 //
 // It is tests/support/pika_master.h with a client port: a client writes commands there, each is
 // logged as it is and answered with +OK. SELECT N changes to dbN. LOCKSTEP.END answers where the
-// database's binlog ends. As a --replica-of another one it follows that one's binlog as a real
-// slave does, over the replication protocol and whenever it gets there: it numbers its entries
-// itself, and what it has not read when its master dies is lost.
+// database's binlog ends, LOCKSTEP.FOLLOWS whether its master is there. As a --replica-of another
+// one it follows that one's binlog as a real slave does, over the replication protocol and whenever
+// it gets there: it numbers its entries itself, and what it has not read when its master dies is
+// lost.
 //
 // Prints one line of JSON when it answers. Ends with SIGTERM: exit 1 if its slaves broke a master's
 // rules, which it then names.
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -90,6 +92,8 @@ void LoadEntries(PikaMaster& master, const std::string& path) {
   }
 }
 
+std::atomic<bool> follows{false};
+
 // Follows another master's binlog, for ever.
 [[noreturn]] void Follow(PikaMaster& master, const std::string& database, const std::string& host,
                          int32_t port, milliseconds lag) {
@@ -103,9 +107,11 @@ void LoadEntries(PikaMaster& master, const std::string& path) {
         PikaLink::Open(Protocol::kPb, host, port, std::move(slave));
     for (absl::Status status; status.ok();) {
       items.clear();
+      follows = !link->failed();
       status = link->Take(1000, milliseconds(100), items);
       if (items.empty()) continue;
       std::this_thread::sleep_for(lag);
+      if (lag.count() > 0 && link->failed()) break;  // It had not arrived.
       for (const ReceivedItem& item : items) {
         const auto parsed = ParseBinlogItem(item.bytes);
         if (!parsed.ok() || !ParseRespCommand(parsed->content, args).ok()) Die("not an entry");
@@ -113,6 +119,7 @@ void LoadEntries(PikaMaster& master, const std::string& path) {
         if (master.End(database) != item.end) Die("a replica lies where its master does");
       }
     }
+    follows = false;
     std::this_thread::sleep_for(milliseconds(50));
   }
 }
@@ -131,6 +138,7 @@ std::string Execute(PikaMaster& master, const std::vector<std::string>& database
   if (name == "LOCKSTEP.END") {
     return absl::StrCat("+", ToString(master.End(databases[selected])), "\r\n");
   }
+  if (name == "LOCKSTEP.FOLLOWS") return follows ? ":1\r\n" : ":0\r\n";
   master.Append(databases[selected], args, NowSeconds());
   return "+OK\r\n";
 }
@@ -195,7 +203,8 @@ Options ParseOptions(int argc, char** argv) {
   app.add_option("--dump", options.dumps, "DB=DIR: what a full copy gives (repeatable)");
   app.add_option("--load", options.load, "A recording's expected.jsonl, to be the binlog");
   app.add_option("--replica-of", options.replica_of, "HOST:PORT of the master's clients");
-  app.add_option("--lag-ms", options.lag_ms, "How long a replica keeps what it has read")
+  app.add_option("--lag-ms", options.lag_ms,
+                 "How late a replica is; what is younger is lost with its master")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   try {

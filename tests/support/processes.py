@@ -181,7 +181,8 @@ class Processes:
             _signal([self.parts[name]["pid"]], number)
         self._reap([name], living, seconds)
         child = self._children.get(name)
-        return child.returncode if child else None
+        # Gone for /proc is not yet waited for: the other threads of a process may outlive the first by a moment.
+        return child.wait(seconds) if child else None
 
     def _reap(self, names, living, seconds):
         def gone():
