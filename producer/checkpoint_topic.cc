@@ -22,15 +22,20 @@ constexpr milliseconds kSettingsTimeout{3'000};
 class KafkaCheckpointTopic final : public CheckpointTopic {
  public:
   KafkaCheckpointTopic(KafkaConfig kafka, std::string topic, milliseconds timeout,
-                       std::optional<int32_t> create)
-      : kafka_(std::move(kafka)), name_(std::move(topic)), timeout_(timeout), create_(create) {}
+                       std::optional<int32_t> create, bool transactional)
+      : kafka_(std::move(kafka)),
+        name_(std::move(topic)),
+        timeout_(timeout),
+        create_(create),
+        transactional_(transactional) {}
 
   const std::string& name() const override { return name_; }
 
   absl::StatusOr<std::optional<std::string>> ReadLast(const std::string& key) override {
     LOCKSTEP_RETURN_IF_ERROR(CheckTopic());
-    LOCKSTEP_ASSIGN_OR_RETURN(const std::unique_ptr<KafkaReader> reader,
-                              KafkaReader::Open({.kafka = kafka_}));
+    LOCKSTEP_ASSIGN_OR_RETURN(
+        const std::unique_ptr<KafkaReader> reader,
+        KafkaReader::Open({.kafka = kafka_, .read_committed = transactional_}));
     const StreamName stream{name_, 0};
     LOCKSTEP_ASSIGN_OR_RETURN(const LogOffsets log, reader->Offsets(stream, timeout_));
     LOCKSTEP_RETURN_IF_ERROR(reader->Start(stream, log.lo_offset));
@@ -129,6 +134,7 @@ class KafkaCheckpointTopic final : public CheckpointTopic {
   const std::string name_;
   const milliseconds timeout_;
   const std::optional<int32_t> create_;
+  const bool transactional_;
   std::unique_ptr<KafkaProducer> producer_;
   std::optional<ProducerTopic> topic_;  // producer_'s.
   bool under_way_ = false;
@@ -139,8 +145,9 @@ class KafkaCheckpointTopic final : public CheckpointTopic {
 
 std::unique_ptr<CheckpointTopic> OpenCheckpointTopic(const KafkaConfig& kafka,
                                                      const std::string& topic, milliseconds timeout,
-                                                     std::optional<int32_t> create) {
-  return std::make_unique<KafkaCheckpointTopic>(kafka, topic, timeout, create);
+                                                     std::optional<int32_t> create,
+                                                     bool transactional) {
+  return std::make_unique<KafkaCheckpointTopic>(kafka, topic, timeout, create, transactional);
 }
 
 }  // namespace lockstep

@@ -32,11 +32,13 @@ class CheckpointTopic {
 };
 
 // Speaks to no broker yet. `timeout`: for each question of ReadLast. `create`: ReadLast creates the
-// topic if there is none, with so many replicas; -1: the broker's default.
+// topic if there is none, with so many replicas; -1: the broker's default. `transactional`: it
+// reads what is committed.
 std::unique_ptr<CheckpointTopic> OpenCheckpointTopic(const KafkaConfig& kafka,
                                                      const std::string& topic,
                                                      std::chrono::milliseconds timeout,
-                                                     std::optional<int32_t> create = {});
+                                                     std::optional<int32_t> create = {},
+                                                     bool transactional = false);
 
 }  // namespace lockstep
 

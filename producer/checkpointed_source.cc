@@ -28,7 +28,8 @@ class CheckpointedSource final : public Source {
         options_(std::move(options)),
         fs_(fs),
         clock_(clock),
-        export_(!options_.file.empty(), options_.topic != nullptr, options_.interval.count()) {}
+        export_(!options_.file.empty(), options_.topic != nullptr && !options_.topic_in_transaction,
+                options_.interval.count()) {}
 
   ~CheckpointedSource() override {
     TakeTopicResult(options_.end_wait);
@@ -129,17 +130,22 @@ class CheckpointedSource final : public Source {
 
   // Where a source without a ledger resumes.
   ResumePoint Decide() const {
+    const bool by_topic = topic_ && (!file_ || options_.topic_in_transaction);
     if (file_ && topic_ && file_->position != topic_->position) {
       Log(LogLevel::kInfo, "checkpoints_differ",
-          {{"file", file_->position}, {"topic", topic_->position}, {"hint", "the file decides"}});
+          {{"file", file_->position},
+           {"topic", topic_->position},
+           {"hint", by_topic ? "the topic decides" : "the file decides"}});
     }
-    const Exported& decides = file_ ? file_ : topic_;
+    const Exported& decides = by_topic ? topic_ : file_;
     Log(LogLevel::kWarn, "no_ledger",
-        {{"resumes_by", file_    ? "file"
-                        : topic_ ? "topic"
-                                 : "none"},
+        {{"resumes_by", !decides   ? "none"
+                        : by_topic ? "topic"
+                                   : "file"},
          {"position", decides ? ToString(decides->position) : ""},
-         {"hint", "events since then come again: at least once, by event_id"}});
+         {"hint", options_.topic_in_transaction
+                      ? "exactly once for who reads what is committed"
+                      : "events since then come again: at least once, by event_id"}});
     if (!decides) return {};
     return {ToString(*decides), "", ""};
   }

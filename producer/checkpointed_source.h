@@ -27,6 +27,9 @@ struct CheckpointOptions {
   pika::CheckpointOwner owner = {};
   std::string file = {};                             // Empty: none. In an existing directory.
   std::unique_ptr<CheckpointTopic> topic = nullptr;  // Null: none.
+  // Whoever writes the events writes the topic, in one transaction with them; it is only read here,
+  // and knows better than the file.
+  bool topic_in_transaction = false;
   // There is no ledger: the source resumes by the file, else by the topic, else from its beginning.
   bool decide = false;
   std::chrono::milliseconds interval{1'000};

@@ -26,7 +26,6 @@ constexpr milliseconds kStallAfter{10'000};
 constexpr milliseconds kStallLogEvery{30'000};
 constexpr milliseconds kLedgerRepeatAfter{100};
 constexpr milliseconds kSourceAwayPause{200};
-constexpr int32_t kStatisticsEveryMs = 1'000;
 constexpr milliseconds kTenurePause{500};  // Between a broken tenure and the next.
 
 }  // namespace
@@ -115,24 +114,12 @@ absl::Status Producer::Engine::RunTenures() {
   start_deadline_ = Clock::now() + options_.kafka_timeout;
   LOCKSTEP_RETURN_IF_ERROR(CheckTopics());
   for (;;) {
+    LOCKSTEP_RETURN_IF_ERROR(OpenKafka());
     LOCKSTEP_RETURN_IF_ERROR(StartTenure());
     if (!ever_started_) {
       LOCKSTEP_RETURN_IF_ERROR(StartSource());
     }
     ever_started_ = true;
-    KafkaProducerOptions kafka;
-    kafka.kafka = options_.kafka;
-    kafka.statistics_interval_ms = kStatisticsEveryMs;
-    kafka.on_statistics = [this](const KafkaStatistics& statistics) {
-      MutexLock lock(mu_);
-      progress_.kafka = statistics;
-    };
-    LOCKSTEP_ASSIGN_OR_RETURN(kafka_, KafkaProducer::Open(kafka));
-    LOCKSTEP_ASSIGN_OR_RETURN(const ProducerTopic topic, kafka_->Topic(options_.topic));
-    topic_ = topic;
-    if (!options_.snapshot_topic.empty()) {
-      LOCKSTEP_ASSIGN_OR_RETURN(snapshot_topic_, kafka_->Topic(options_.snapshot_topic));
-    }
     worker_ = std::make_unique<LedgerWorker>(*ledger_);
     purged_ = false;
     pending_.reset();
@@ -140,6 +127,7 @@ absl::Status Producer::Engine::RunTenures() {
 
     const absl::Status sent = Send();
     worker_.reset();
+    if (refused_.ok()) refused_ = Fence();
     kafka_.reset();
     Publish();
     if (tenure_->stage() != Tenure::Stage::kEnded) return sent;
@@ -198,6 +186,7 @@ absl::Status Producer::Engine::Send() {
   while (tenure_->stage() != Tenure::Stage::kEnded) {
     bool busy = TakeEvents();
     busy |= TakeReports(milliseconds(0));
+    busy |= MoveTransaction();
     busy |= MoveGroups();
     Publish();
     if (const absl::Status fatal = kafka_->FatalError();
@@ -207,7 +196,10 @@ absl::Status Producer::Engine::Send() {
     if (tenure_->stage() == Tenure::Stage::kBroken) {
       if (!purged_) kafka_->Purge();
       purged_ = true;
-      if (kafka_->outstanding() == 0) tenure_->AllReported();
+      if (kafka_->outstanding() == 0) {
+        AbortTransaction();
+        tenure_->AllReported();
+      }
     }
     if (Finished()) break;
     WatchStalls();
@@ -245,7 +237,7 @@ absl::StatusOr<size_t> Producer::Engine::StreamOf(const SourceEvent& event) cons
 
 bool Producer::Engine::TakeEvents() {
   if (pending_) ProducePending();
-  if (stop_ || !final_.ok()) return false;
+  if (stop_ || !final_.ok() || (transaction_ && transaction_->ending)) return false;
   size_t taken = 0;
   while (taken < kEventsARound && !pending_ && final_.ok() && tenure_->CanTake()) {
     SourceEvent* const event = NextEvent();
@@ -266,6 +258,10 @@ bool Producer::Engine::TakeEvents() {
 
 void Producer::Engine::ProducePending() {
   if (tenure_->stage() != Tenure::Stage::kSend) {
+    pending_.reset();
+    return;
+  }
+  if (transactional() && !BeginTransaction()) {
     pending_.reset();
     return;
   }
@@ -312,6 +308,16 @@ bool Producer::Engine::TakeReports(milliseconds timeout) {
   if (kafka_->Poll(timeout, reports_) == 0) return false;
   last_report_at_ = Clock::now();
   for (const DeliveryReport& report : reports_) {
+    if (report.persisted == Persisted::kYes && transaction_) {
+      if (report.opaque != kCheckpointNumber) {
+        transaction_->delivered.emplace_back(report.opaque, report.offset);
+      }
+      continue;
+    }
+    if (report.opaque == kCheckpointNumber) {
+      tenure_->Break(KafkaStatus(report.error, "the checkpoint of a transaction"));
+      continue;
+    }
     if (report.persisted == Persisted::kYes) {
       if (tenure_->gathered() == 0) gathering_since_ = last_report_at_;
       tenure_->OnDelivered(report.opaque, report.offset);

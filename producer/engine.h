@@ -49,6 +49,7 @@ class Producer::Engine {
   // The topic's partition count; adds its streams.
   absl::StatusOr<int32_t> CheckTopic(KafkaAdmin& admin, const std::string& topic);
   absl::StatusOr<TopicInfo> CreateTopic(KafkaAdmin& admin, const std::string& name);
+  absl::Status OpenKafka();
   absl::Status StartTenure();
   absl::StatusOr<OpenProducerRequest> MakeOpenRequest();
   absl::Status ScanTails();
@@ -74,6 +75,15 @@ class Producer::Engine {
   absl::StatusOr<size_t> StreamOf(const SourceEvent& event) const;
   bool TakeReports(std::chrono::milliseconds timeout);
   bool MoveGroups();
+
+  // --- transactions (transaction.cc)
+  static constexpr uint64_t kCheckpointNumber = ~uint64_t{0};  // No event's number.
+  bool transactional() const { return !options_.transactional_id.empty(); }
+  bool BeginTransaction();
+  bool MoveTransaction();
+  absl::Status ProduceCheckpoint();
+  void AbortTransaction();
+  absl::Status Fence() const;  // OK: no other process has taken over the transactions.
   void ProducePending();
   void WatchStalls();
   bool Finished();
@@ -105,6 +115,15 @@ class Producer::Engine {
   std::vector<SourceEvent> batch_;  // Being taken, from batch_next_ on.
   size_t batch_next_ = 0;
   std::optional<uint64_t> pending_;  // Has its identity, and found Kafka's queue full.
+  // The open transaction: Kafka has these records of it, the tenure is told once it is committed.
+  struct OpenTransaction {
+    Clock::time_point begun_at;
+    bool ending = false;      // Takes no more records.
+    bool checkpoint = false;  // Its checkpoint is produced.
+    uint64_t last = 0;        // The number of its last event.
+    std::vector<std::pair<uint64_t, Offset>> delivered = {};
+  };
+  std::optional<OpenTransaction> transaction_;
   std::string header_;
   std::vector<KafkaHeaderView> headers_;
   std::vector<DeliveryReport> reports_;

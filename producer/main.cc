@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -15,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 
+#include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
 #include "common/config/program.h"
@@ -46,6 +48,7 @@ struct Flags {
   std::string snapshot_dir;
   std::string stream_mode = "single";
   std::string snapshot_topic;
+  bool transactional = false;
   std::string checkpoint_file;
   std::string checkpoint_topic;
   std::chrono::milliseconds checkpoint_interval = CheckpointOptions().interval;
@@ -174,6 +177,10 @@ void AddFlags(Program& program, Flags& flags) {
       ->check(CLI::IsMember({"single", "dual"}))
       ->capture_default_str()
       ->group("Kafka");
+  app.add_flag("--transactional", flags.transactional,
+               "With --no-ledger: events and checkpoint topic in Kafka transactions; exactly once "
+               "for consumers with isolation.level=read_committed")
+      ->group("Kafka");
   app.add_option("--snapshot-topic", flags.snapshot_topic,
                  "That topic; default: --topic with .snapshot in place of .binlog, or behind it")
       ->type_name("TOPIC")
@@ -276,6 +283,11 @@ std::vector<std::string> Validate(const CommonOptions& common, const Flags& flag
         "--stream-mode dual goes with --no-ledger only: the ledger keeps the order of one topic, "
         "and a copy and what follows it are in order only there");
   }
+  if (flags.transactional && (!flags.no_ledger || flags.checkpoint_topic.empty())) {
+    complaints.emplace_back(
+        "--transactional goes with --no-ledger and --checkpoint-topic; with a ledger the "
+        "checkpoint is committed with the order there");
+  }
   if (!flags.snapshot_topic.empty() && flags.stream_mode != "dual") {
     complaints.emplace_back("--snapshot-topic goes with --stream-mode dual");
   }
@@ -295,12 +307,31 @@ std::vector<std::string> ValidateStatus(const CommonOptions& common, const Flags
   return complaints;
 }
 
+pika::CheckpointOwner OwnerOf(const PikaSpec& pika, const Flags& flags) {
+  return {flags.source_id.empty() ? pika.Address() : flags.source_id, pika.database, flags.name};
+}
+
+// The checkpoint topic's record as the last one of a transaction.
+ProducerOptions::KeyedRecord CheckpointRecord(const std::string& topic,
+                                              const pika::CheckpointOwner& owner,
+                                              const std::string& checkpoint) {
+  const auto parsed = pika::ParsePikaCheckpoint(checkpoint);
+  LOCKSTEP_CHECK(parsed.ok(), "a Pika source formats its checkpoints itself");
+  return {topic, pika::CheckpointKey(owner),
+          pika::CheckpointJson(owner, *parsed, RealClock().NowMs())};
+}
+
 ProducerOptions MakeOptions(const SourceSpec& spec, const CommonOptions& common,
                             const Flags& flags) {
   ProducerOptions options;
   options.name = flags.name;
   options.source = RegisteredSource(spec, flags.source_id);
   options.topic = common.Topic();
+  if (flags.transactional) {
+    options.transactional_id = "lockstep-producer-" + flags.name;
+    options.checkpoint_record = std::bind_front(CheckpointRecord, flags.checkpoint_topic,
+                                                OwnerOf(std::get<PikaSpec>(spec.kind), flags));
+  }
   options.snapshot_topic = flags.SnapshotTopic(options.topic);
   options.is_snapshot = pika::IsSnapshotEvent;
   if (flags.partition >= 0) options.partition = flags.partition;
@@ -357,21 +388,22 @@ void WarnOfFilters(const SourceSpec& spec) {
         "type key, with commands= by del"}});
 }
 
+RealClock clock;
+
 std::unique_ptr<Source> WithCheckpoints(std::unique_ptr<Source> source, const SourceSpec& spec,
                                         const CommonOptions& common, const Flags& flags) {
-  static RealClock clock;
   if (!flags.exports_checkpoint()) return source;
-  const auto& pika = std::get<PikaSpec>(spec.kind);
   CheckpointOptions options;
-  options.owner = {flags.source_id.empty() ? pika.Address() : flags.source_id, pika.database,
-                   flags.name};
+  options.owner = OwnerOf(std::get<PikaSpec>(spec.kind), flags);
+  options.topic_in_transaction = flags.transactional;
   options.file = flags.checkpoint_file;
   options.interval = flags.checkpoint_interval;
   options.decide = flags.no_ledger;
   if (!flags.checkpoint_topic.empty()) {
     options.topic = OpenCheckpointTopic(
         common.Kafka(), flags.checkpoint_topic, ProducerOptions().kafka_timeout,
-        flags.create_topics ? std::optional<int32_t>(flags.topics.replication) : std::nullopt);
+        flags.create_topics ? std::optional<int32_t>(flags.topics.replication) : std::nullopt,
+        flags.transactional);
   }
   return ExportCheckpoints(std::move(source), std::move(options), RealFileSystem(), clock);
 }

@@ -53,7 +53,16 @@ struct ProducerOptions {
   bool payload_in_ledger = false;
   // What ledger rows keep of the records instead. Null: nothing.
   MakePayloadEncoder encode_payload = nullptr;
-  bool identity = true;         // False: records carry no header of ours (OpenNoLedger).
+  bool identity = true;  // False: records carry no header of ours (OpenNoLedger).
+  // Records go out in Kafka transactions under this id, each with a checkpoint as its last record;
+  // empty: no transactions. Only without `identity`: what is adopted could be aborted yet.
+  std::string transactional_id = {};
+  struct KeyedRecord {
+    std::string topic;  // To its partition 0.
+    std::string key;
+    std::string value;
+  };
+  std::function<KeyedRecord(const std::string& checkpoint)> checkpoint_record = nullptr;
   bool foreign_passes = false;  // Records without our header in the tail: else they stop the start.
   std::chrono::milliseconds ledger_linger{5};  // A group gathers so long before it is appended.
   std::chrono::milliseconds drain_timeout{30'000};

@@ -21,6 +21,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kRepeatAfter{200};
+constexpr int32_t kStatisticsEveryMs = 1'000;
 constexpr milliseconds kLogEvery{10'000};
 
 // A run is cut far below the codec's limit (kInlineBytesPerRunMax and one record at most), so it
@@ -182,6 +183,32 @@ absl::Status Producer::Engine::ScanTails() {
                                         if (options_.adopt) tenure_->OnTail(i, record);
                                       }));
   }
+  return absl::OkStatus();
+}
+
+absl::Status Producer::Engine::OpenKafka() {
+  KafkaProducerOptions kafka;
+  kafka.kafka = options_.kafka;
+  kafka.statistics_interval_ms = kStatisticsEveryMs;
+  kafka.on_statistics = [this](const KafkaStatistics& statistics) {
+    MutexLock lock(mu_);
+    progress_.kafka = statistics;
+  };
+  if (transactional()) kafka.transactional_id = options_.transactional_id;
+  LOCKSTEP_ASSIGN_OR_RETURN(kafka_, KafkaProducer::Open(kafka));
+  // Ends what an earlier process left open, and fences that process.
+  while (transactional()) {
+    const absl::Status status = kafka_->InitTransactions(options_.kafka_timeout);
+    if (status.ok()) break;
+    if (!absl::IsUnavailable(status)) return status;
+    LOCKSTEP_RETURN_IF_ERROR(WaitToRepeat("transactions_not_ready", status));
+  }
+  LOCKSTEP_ASSIGN_OR_RETURN(const ProducerTopic topic, kafka_->Topic(options_.topic));
+  topic_ = topic;
+  if (options_.snapshot_topic.empty()) return absl::OkStatus();
+  LOCKSTEP_ASSIGN_OR_RETURN(const ProducerTopic snapshot_topic,
+                            kafka_->Topic(options_.snapshot_topic));
+  snapshot_topic_ = snapshot_topic;
   return absl::OkStatus();
 }
 

@@ -62,6 +62,7 @@ constexpr Row kRows[] = {
     {RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, kFatal, StatusCode::kInternal},
     {RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID, kFatal, StatusCode::kInternal},
     {RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, kFatal, StatusCode::kAborted},
+    {RD_KAFKA_RESP_ERR_PRODUCER_FENCED, kFatal, StatusCode::kAborted},
     {RD_KAFKA_RESP_ERR__PURGE_QUEUE, kFatal, StatusCode::kCancelled},
     {RD_KAFKA_RESP_ERR__PURGE_INFLIGHT, kFatal, StatusCode::kCancelled},
     {RD_KAFKA_RESP_ERR__DESTROY, kFatal, StatusCode::kCancelled},

@@ -19,7 +19,10 @@ absl::Status TransactionStatus(rd_kafka_error_t* raw, const char* what) {
     return absl::FailedPreconditionError(message);
   }
   if (rd_kafka_error_is_retriable(error.get())) return absl::UnavailableError(message);
-  return absl::Status(KafkaStatus(rd_kafka_error_code(error.get()), what).code(), message);
+  const absl::StatusCode code = KafkaStatus(rd_kafka_error_code(error.get()), what).code();
+  // What the table does not know is retriable to it; librdkafka has just said that this is not.
+  return absl::Status(
+      code == absl::StatusCode::kUnavailable ? absl::StatusCode::kInternal : code, message);
 }
 
 int Milliseconds(std::chrono::milliseconds timeout) { return static_cast<int>(timeout.count()); }
