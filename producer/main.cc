@@ -61,6 +61,7 @@ struct Flags {
   bool until_end = false;
   std::string bad_lines = "stop";
   std::string foreign = "fail";
+  std::string unknown = "pass";
   bool no_adopt = false;
   bool no_ledger = false;
   bool payload_in_ledger = false;
@@ -156,6 +157,12 @@ void AddFlags(Program& program, Flags& flags) {
       ->group("Producer");
   app.add_option("--bad-lines", flags.bad_lines, "jsonl: stop at a bad line, or skip it")
       ->check(CLI::IsMember({"stop", "skip"}))
+      ->capture_default_str()
+      ->group("Producer");
+  app.add_option(
+         "--unknown", flags.unknown,
+         "pika: commands that this version does not know: hand them on as they are, or stop")
+      ->check(CLI::IsMember({"pass", "stop"}))
       ->capture_default_str()
       ->group("Producer");
   program
@@ -418,6 +425,7 @@ absl::StatusOr<std::unique_ptr<Producer>> Open(const CommonOptions& common, cons
                               ReadPassword(flags.source_password_file));
   }
   source_options.source_id = flags.source_id;
+  source_options.unknown_stops = flags.unknown == "stop";
   source_options.snapshot_dir = flags.snapshot_dir;
   source_options.snapshot_rate = static_cast<uint64_t>(flags.snapshot_rate.amount);
   source_options.pika_slave_port = flags.pika_slave_port;

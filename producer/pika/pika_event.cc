@@ -128,9 +128,12 @@ absl::StatusOr<std::optional<SourceEvent>> PikaEventWriter::Write(std::string_vi
     ++filtered_;
     return std::nullopt;
   }
-  if (command.type == DataType::kUnknown) ++unknown_commands_;
   // A name is text everywhere in Pika; bytes that are not would make the event no JSON.
   if (!IsUtf8(op)) return bad(absl::InvalidArgumentError("the command's name is not text"));
+  if (command.type == DataType::kUnknown) {
+    ++unknown_commands_;
+    last_unknown_command_ = op;
+  }
 
   const int64_t ts_ms = int64_t{item->exec_time_s} * 1000;
   json_.Clear();

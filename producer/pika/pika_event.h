@@ -66,6 +66,7 @@ class PikaEventWriter {
                      std::vector<SourceEvent>& events);
 
   int64_t unknown_commands() const { return unknown_commands_; }
+  const std::string& last_unknown_command() const { return last_unknown_command_; }
   int64_t filtered() const { return filtered_; }  // Entries and batches that it did not let pass.
 
  private:
@@ -91,6 +92,7 @@ class PikaEventWriter {
   std::string base64_;
   std::string content_;
   int64_t unknown_commands_ = 0;
+  std::string last_unknown_command_;
   int64_t filtered_ = 0;
 };
 

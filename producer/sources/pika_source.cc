@@ -282,12 +282,34 @@ class PikaSource final : public Source {
     return status.ok() ? status : Judge(status);
   }
 
+  absl::Status OnUnknownCommand(const pika::BinlogPosition& end) {
+    const std::string& name = writer_->last_unknown_command();
+    if (options_.unknown_stops) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          spec_.Address(), ": the entry of ", database_, " that ends at ", ToString(end),
+          " is the command '", name,
+          "', which this version does not know; --unknown pass hands such on with data_type "
+          "unknown"));
+    }
+    if (std::exchange(unknown_named_, true)) return absl::OkStatus();
+    Log(LogLevel::kWarn, "unknown_command",
+        {{"source", spec_.Address()},
+         {"at", end},
+         {"command", name},
+         {"hint", "passed on with data_type unknown; further ones are counted, not logged"}});
+    return absl::OkStatus();
+  }
+
   absl::Status TakeItem(const pika::ReceivedItem& item, std::vector<SourceEvent>& events) {
     LOCKSTEP_RETURN_IF_ERROR(CheckLedgered(item.end));
     read_to_ = item.end;
     if (item.bytes.empty()) return absl::OkStatus();
+    const int64_t unknown_before = writer_->unknown_commands();
     LOCKSTEP_ASSIGN_OR_RETURN(std::optional<SourceEvent> event,
                               writer_->Write(item.bytes, item.end));
+    if (writer_->unknown_commands() > unknown_before) {
+      LOCKSTEP_RETURN_IF_ERROR(OnUnknownCommand(item.end));
+    }
     // The session has parsed it, and checked that it counts on.
     const pika::BinlogItem parsed = pika::ParseBinlogItem(item.bytes).value();
     position_ = item.part == 0 ? item.end : parsed.start;
@@ -304,13 +326,6 @@ class PikaSource final : public Source {
     if (parts_ > 0) {
       event->at = absl::StrCat(ToString(position_), ":0:", parts_);
       event->resume[3] = 0;
-    }
-    if (writer_->unknown_commands() == 1 && !unknown_named_) {
-      unknown_named_ = true;
-      Log(LogLevel::kWarn, "unknown_command",
-          {{"source", spec_.Address()},
-           {"at", event->at},
-           {"hint", "passed on with data_type unknown; further ones are not logged"}});
     }
     event->resume[2] = replication_hash_;
     events.push_back(*std::move(event));

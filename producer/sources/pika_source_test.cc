@@ -260,6 +260,27 @@ TEST_F(PikaSourceTest, CountsUnknownCommandsOverConnections) {
   EXPECT_EQ(Status().unknown_commands, 2);
 }
 
+TEST_F(PikaSourceTest, AnUnknownCommandPassesOrStops) {
+  StartMaster();
+  Append(1, 1);
+  master_->Append("db0", {"NEWCOMMAND", "x"});
+  const std::string end = ToString(master_->End("db0"));
+  std::vector<SourceEvent> events;
+  ASSERT_TRUE(Start().ok());
+  ASSERT_TRUE(PollUntil(2, events).ok());
+  EXPECT_EQ(events[1].at, end);
+
+  SourceOptions options;
+  options.unknown_stops = true;
+  ASSERT_TRUE(Start({}, options).ok());
+  events.clear();
+  const absl::Status status = PollUntil(2, events);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("ends at " + end + " is the command 'newcommand'"));
+  EXPECT_EQ(events.size(), 1U);
+}
+
 TEST(SourceStatus, LagIsExactWithinAFileAndALowerBoundAcrossFiles) {
   SourceStatus status;
   EXPECT_EQ(status.LagBytes(), std::nullopt);
