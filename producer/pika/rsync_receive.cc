@@ -1,8 +1,11 @@
 #include "producer/pika/rsync_receive.h"
 
+#include <cerrno>
 #include <filesystem>
+#include <system_error>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 #include "common/base/status_macros.h"
@@ -47,6 +50,14 @@ absl::StatusOr<Addresses> FindAddresses(const std::string& host, int32_t port) {
     if (!error) return Addresses{entry.endpoint().address(), self};
   }
   return absl::UnavailableError("the host is not found: " + error.message());
+}
+
+// rsync goes on without what it cannot write, and the master pushes again for ever.
+bool SaysDiskIsFull(const std::string& log) {
+  for (const int error : {ENOSPC, EDQUOT, EFBIG}) {
+    if (absl::StrContains(log, std::generic_category().message(error))) return true;
+  }
+  return false;
 }
 
 // One that nobody listens at, though somebody may before we do.
@@ -135,6 +146,11 @@ bool RsyncReceive::done() {
     done_ = true;
   } else if (Clock::now() - measured_at_ >= kMeasureEvery) {
     Measure();
+    if (const std::string said = daemon_->LogTail(); SaysDiskIsFull(said)) {
+      status_ = absl::ResourceExhaustedError("there is no room for the copy in " +
+                                             options_.directory + ", rsync says: " + said);
+      return done_ = true;
+    }
     const auto idle_max = options_.idle_max * (received_bytes_ == 0 ? kFirstByteFactor : 1);
     if (Clock::now() - grown_at_ >= idle_max) {
       status_ = absl::UnavailableError(absl::StrCat(

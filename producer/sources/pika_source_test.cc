@@ -2,8 +2,11 @@
 // command.
 #include "producer/sources/pika_source.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -1020,6 +1023,26 @@ TEST_P(PikaCopyTest, WithoutItsFilesTheCopyIsMadeAgainUnderAGreaterId) {
   const std::vector<SourceEvent> again = ReadToEnd({std::nullopt, last.at, last.at});
   EXPECT_EQ(again.size(), events.size());
   EXPECT_TRUE(CompareSourcePositions(again[0].at, events.back().at) > 0);
+}
+
+// A limit on file sizes fails a write as a full disk does.
+TEST_P(PikaCopyTest, AFullDiskStopsItAndWithSpaceAgainItIsWhole) {
+  const auto limit = [](rlim_t bytes) {
+    rlimit now{};
+    getrlimit(RLIMIT_FSIZE, &now);
+    now.rlim_cur = std::min(bytes, now.rlim_max);
+    setrlimit(RLIMIT_FSIZE, &now);
+  };
+  signal(SIGXFSZ, SIG_IGN);  // NOLINT(cert-err33-c)
+  ASSERT_TRUE(Start({}, options_).ok());
+  limit(20'000);
+  std::vector<SourceEvent> events;
+  const absl::Status status = PollUntil(1'000'000, events);
+  limit(RLIM_INFINITY);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr(options_.snapshot_dir));
+  EXPECT_TRUE(events.empty());
+  ExpectKeysBeforeBinlog();
 }
 
 TEST_P(PikaCopyTest, ItsFilesGoOnceTheBinlogBehindItIsLedgered) {
