@@ -34,12 +34,17 @@ void AddPayloadFlags(Program& program, CLI::App& command, ReconcileOptions& opti
       .add_option(
           "--payload", options.payloads,
           "[PRODUCER=]SPEC, repeatable: where missing records can be had: ledger, "
-          "table:…, jsonl:FILE, wal:DIR, log:TOPIC@BROKERS. Default: the ledger row, then the "
-          "source that the producer registered")
+          "table:…, jsonl:FILE, pika://HOST:PORT[?db=NAME], wal:DIR, log:TOPIC@BROKERS. Default: "
+          "the ledger row, then the source that the producer registered (not a Pika)")
       ->group("Re-injection");
   command
       .add_option("--source-db", options.source_db,
                   "Database of table: sources (libpq conninfo). Default: the ledger's")
+      ->group("Re-injection");
+  command
+      .add_option("--source-password-file", options.source_password_file,
+                  "A file with the requirepass of pika:// sources")
+      ->type_name("FILE")
       ->group("Re-injection");
   command
       .add_option("--order", options.order,

@@ -28,6 +28,15 @@ absl::Status ProveRun(const std::string& producer, const Run& run,
                                           what, " differs from the ledger's"));
 }
 
+namespace {
+
+bool IsPika(const PayloadSpec& spec) {
+  const auto* const source = std::get_if<SourceSpec>(&spec.kind);
+  return source != nullptr && std::holds_alternative<PikaSpec>(source->kind);
+}
+
+}  // namespace
+
 PayloadRouter::PayloadRouter(PayloadRouterOptions options, Ledger& ledger,
                              std::vector<ProducerInfo> producers)
     : options_(std::move(options)), ledger_(ledger), producers_(std::move(producers)) {}
@@ -51,9 +60,14 @@ PayloadRouter::Candidate PayloadRouter::Open(const PayloadSpec& spec) {
     const auto* wal = std::get_if<WalPayloadSpec>(&spec.kind);
     auto opened = wal != nullptr ? OpenWalPayloadSource(wal->directory)
                                  : OpenPayloadSource(std::get<SourceSpec>(spec.kind),
-                                                     {.source_db = options_.source_db});
+                                                     {.source_db = options_.source_db,
+                                                      .source_password = options_.source_password,
+                                                      .patience = options_.patience});
     candidate.why = opened.status();
     if (opened.ok()) candidate.source = std::move(opened).value();
+    if (opened.ok() && IsPika(spec)) {
+      candidate.source = std::make_unique<WithRunPayload>(ledger_, std::move(candidate.source));
+    }
   }
   return candidate;
 }
@@ -62,9 +76,12 @@ PayloadRouter::Candidate PayloadRouter::OpenRegistered(const std::string& produc
   for (const ProducerInfo& info : producers_) {
     if (info.name != producer) continue;
     if (IsRegisteredPika(info.source)) {
+      for (const PayloadSpec& spec : options_.specs) {
+        if (IsPika(spec) && (spec.producer.empty() || spec.producer == producer)) return Open(spec);
+      }
       return {info.source, nullptr,
               absl::NotFoundError("the ledger has the Pika's id, not a server that still is there; "
-                                  "name one with --payload")};
+                                  "name one with --payload [PRODUCER=]pika://HOST:PORT")};
     }
     absl::StatusOr<SourceSpec> source = ParseSourceSpec(info.source);
     if (!source.ok()) return {info.source, nullptr, source.status()};

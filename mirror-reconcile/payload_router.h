@@ -2,8 +2,9 @@
 //
 // Which source: the ones named by --payload for that producer, then those named for everybody, in
 // the order given; without any, the ledger row itself (inline payload) and then the source that the
-// producer registered. A source that lacks the run, or whose bytes do not match the run's digest,
-// is passed over; nothing unproven is ever handed out.
+// producer registered (not a Pika's: where it is now, only --payload can say). A source that lacks
+// the run, or whose bytes do not match the run's digest, is passed over; nothing unproven is ever
+// handed out.
 //
 // Not thread-safe.
 #ifndef LOCKSTEP_MIRROR_RECONCILE_PAYLOAD_ROUTER_H_
@@ -28,6 +29,7 @@ namespace lockstep {
 struct PayloadRouterOptions {
   std::vector<PayloadSpec> specs;  // --payload
   std::string source_db;           // For tables: libpq conninfo.
+  std::string source_password;     // For a Pika: its requirepass.
   KafkaConfig kafka;               // Its properties also serve `log:`.
   std::chrono::milliseconds patience{30'000};
 };
@@ -47,8 +49,8 @@ class PayloadRouter {
   absl::StatusOr<std::vector<SourceEvent>> Fetch(const StreamInfo& stream,
                                                  const std::string& producer, const Run& run);
 
-  // Does the source that the producer registered still have this run, its last one? OK; NOT_FOUND
-  // (*source behind ledger*); or why it cannot be asked.
+  // Does the source that the producer registered, or the Pika that --payload names for it, still
+  // have this run, its last one? OK; NOT_FOUND (*source behind ledger*); or why it cannot be asked.
   absl::Status CheckSourceReaches(const StreamInfo& stream, const std::string& producer,
                                   const Run& run);
 

@@ -47,8 +47,7 @@ std::string AtOf(const Run& run, int64_t i, int64_t count) {
 }  // namespace
 
 // ReadStream reads every producer without a mark, so all others get one behind their last run.
-absl::Status LedgerPayloadSource::ReadAhead(StreamId stream, const Run& from,
-                                            std::vector<Run>& ahead) {
+absl::Status RunPayloads::ReadAhead(StreamId stream, const Run& from, std::vector<Run>& ahead) {
   if (producers_.empty()) {
     LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<ProducerInfo> known, ledger_.ListProducers());
     for (const ProducerInfo& producer : known) producers_.push_back(producer.id);
@@ -62,9 +61,8 @@ absl::Status LedgerPayloadSource::ReadAhead(StreamId stream, const Run& from,
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<SourceEvent>> LedgerPayloadSource::Read(const PayloadRequest& request) {
-  const Run& wanted = request.run;
-  std::vector<Run>& ahead = ahead_[{request.stream.id, wanted.producer}];
+absl::StatusOr<std::string> RunPayloads::Of(StreamId stream, const Run& wanted) {
+  std::vector<Run>& ahead = ahead_[{stream, wanted.producer}];
   const auto find = [&] {
     return std::find_if(ahead.begin(), ahead.end(), [&wanted](const Run& run) {
       return run.epoch == wanted.epoch && run.first_seq == wanted.first_seq;
@@ -72,21 +70,33 @@ absl::StatusOr<std::vector<SourceEvent>> LedgerPayloadSource::Read(const Payload
   };
   auto found = find();
   if (found == ahead.end()) {
-    LOCKSTEP_RETURN_IF_ERROR(ReadAhead(request.stream.id, wanted, ahead));
+    LOCKSTEP_RETURN_IF_ERROR(ReadAhead(stream, wanted, ahead));
     found = find();
   }
-  if (found == ahead.end() || found->payload.empty()) {
+  return found == ahead.end() ? "" : found->payload;
+}
+
+absl::StatusOr<std::vector<SourceEvent>> LedgerPayloadSource::Read(const PayloadRequest& request) {
+  const Run& wanted = request.run;
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::string bytes, payloads_.Of(request.stream.id, wanted));
+  if (bytes.empty() || bytes[0] == kRunNotesVersion) {
     return absl::NotFoundError(
         absl::StrCat("the ledger keeps no payload of ", Describe(request, wanted.first_seq)));
   }
   const int64_t count = wanted.last_seq - wanted.first_seq + 1;
-  LOCKSTEP_ASSIGN_OR_RETURN(std::vector<Payload> payloads, DecodeRunPayload(found->payload, count));
+  LOCKSTEP_ASSIGN_OR_RETURN(std::vector<Payload> payloads, DecodeRunPayload(bytes, count));
   std::vector<SourceEvent> events(payloads.size());
   for (size_t i = 0; i < payloads.size(); ++i) {
     events[i].at = AtOf(wanted, static_cast<int64_t>(i), count);
     events[i].payload = std::move(payloads[i]);
   }
   return events;
+}
+
+absl::StatusOr<std::vector<SourceEvent>> WithRunPayload::Read(const PayloadRequest& request) {
+  PayloadRequest whole = request;
+  LOCKSTEP_ASSIGN_OR_RETURN(whole.run.payload, payloads_.Of(request.stream.id, request.run));
+  return source_->Read(whole);
 }
 
 absl::StatusOr<LogPayloadSource::Index*> LogPayloadSource::IndexOf(int32_t partition) {

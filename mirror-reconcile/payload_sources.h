@@ -19,14 +19,13 @@
 
 namespace lockstep {
 
-// Payloads that the producer kept in its ledger rows (--payload-in-ledger). The rows keep no `at`
-// but the first and the last one; between them it is told where it follows from those (whole
-// numbers without a hole), else left empty. Rows are read ahead, a page at a time. `ledger` must
-// outlive it.
-class LedgerPayloadSource final : public PayloadSource {
+// Run::payload of runs, which others read without it. Rows are read ahead, a page at a time.
+// `ledger` must outlive it.
+class RunPayloads {
  public:
-  explicit LedgerPayloadSource(Ledger& ledger) : ledger_(ledger) {}
-  absl::StatusOr<std::vector<SourceEvent>> Read(const PayloadRequest& request) override;
+  explicit RunPayloads(Ledger& ledger) : ledger_(ledger) {}
+  // Empty: the ledger keeps none.
+  absl::StatusOr<std::string> Of(StreamId stream, const Run& run);
 
  private:
   absl::Status ReadAhead(StreamId stream, const Run& from, std::vector<Run>& ahead);
@@ -34,6 +33,30 @@ class LedgerPayloadSource final : public PayloadSource {
   Ledger& ledger_;
   std::vector<ProducerId> producers_;  // All that the ledger knows.
   std::map<std::pair<StreamId, ProducerId>, std::vector<Run>> ahead_;
+};
+
+// Payloads that the producer kept in its ledger rows (--payload-in-ledger). The rows keep no `at`
+// but the first and the last one; between them it is told where it follows from those (whole
+// numbers without a hole), else left empty. `ledger` must outlive it.
+class LedgerPayloadSource final : public PayloadSource {
+ public:
+  explicit LedgerPayloadSource(Ledger& ledger) : payloads_(ledger) {}
+  absl::StatusOr<std::vector<SourceEvent>> Read(const PayloadRequest& request) override;
+
+ private:
+  RunPayloads payloads_;
+};
+
+// A source that needs what the ledger keeps of a run: it gets it with the request.
+class WithRunPayload final : public PayloadSource {
+ public:
+  WithRunPayload(Ledger& ledger, std::unique_ptr<PayloadSource> source)
+      : payloads_(ledger), source_(std::move(source)) {}
+  absl::StatusOr<std::vector<SourceEvent>> Read(const PayloadRequest& request) override;
+
+ private:
+  RunPayloads payloads_;
+  std::unique_ptr<PayloadSource> source_;
 };
 
 // Records of another log, found by identity. The first request for a stream scans that log once and

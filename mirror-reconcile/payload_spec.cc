@@ -65,13 +65,9 @@ absl::StatusOr<PayloadSpec> ParsePayloadSpec(std::string_view text) {
   } else if (rest.find(':') == std::string_view::npos) {
     return Invalid(text,
                    "expected [PRODUCER=]SPEC with SPEC one of ledger, table:…, jsonl:FILE, "
-                   "wal:DIR, log:TOPIC@BROKERS");
+                   "pika://HOST:PORT, wal:DIR, log:TOPIC@BROKERS");
   } else {
     LOCKSTEP_ASSIGN_OR_RETURN(SourceSpec source, ParseSourceSpec(rest));
-    if (std::holds_alternative<PikaSpec>(source.kind)) {
-      return absl::UnimplementedError("--payload '" + std::string(text) +
-                                      "': this version does not read payloads from a Pika");
-    }
     spec.kind = std::move(source);
   }
   return spec;

@@ -1,6 +1,7 @@
 // PAYLOAD texts: where a producer's records can be had again.
 //
-//   [PRODUCER=]SPEC    SPEC: ledger · table:… · jsonl:FILE · wal:DIR · log:TOPIC@BROKERS
+//   [PRODUCER=]SPEC    SPEC: ledger · table:… · jsonl:FILE · pika://HOST:PORT[?db=NAME] · wal:DIR ·
+//                            log:TOPIC@BROKERS
 //
 // `PRODUCER=` is there iff the first '=' comes before the first ':' (or there is no ':'); `%`, `=`
 // and `:` in the name are percent-encoded.
@@ -40,8 +41,7 @@ struct PayloadSpec {
   std::variant<LedgerPayloadSpec, LogPayloadSpec, WalPayloadSpec, SourceSpec> kind;
 };
 
-// INVALID_ARGUMENT says what is wrong and shows a right one; UNIMPLEMENTED for `pika:`, which this
-// version does not read.
+// INVALID_ARGUMENT says what is wrong and shows a right one.
 absl::StatusOr<PayloadSpec> ParsePayloadSpec(std::string_view text);
 
 }  // namespace lockstep

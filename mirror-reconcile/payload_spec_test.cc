@@ -42,7 +42,9 @@ TEST(PayloadSpecTest, ProducerIsThereIffEqualsComesBeforeColon) {
       {"wal:/var/lib/a", "[] wal /var/lib/a"},
       {"A=wal:a=b", "[A] wal a=b"},
       {"wal:", "refused"},
-      {"pika://h:1", "later"},
+      {"pika://h:1", "[] source"},
+      {"A=pika://h:1?db=db0", "[A] source"},
+      {"pika://h", "refused"},
   };
   for (const Row& row : rows) EXPECT_EQ(Read(row.text), row.read) << row.text;
 }

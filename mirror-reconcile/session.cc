@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "common/base/status_macros.h"
+#include "common/config/password_file.h"
 #include "common/kafka/preflight.h"
 #include "common/log/log.h"
 #include "mirror-reconcile/reinject_plan.h"
@@ -51,6 +52,10 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Open(const CommonOptions& comm
 
 absl::Status Session::Start() {
   LOCKSTEP_ASSIGN_OR_RETURN(payload_specs_, options_.PayloadSpecs());
+  if (!options_.source_password_file.empty()) {
+    LOCKSTEP_ASSIGN_OR_RETURN(source_password_, ReadPasswordFile("--source-password-file",
+                                                                 options_.source_password_file));
+  }
   PostgresLedgerOptions ledger;
   ledger.ledger = common_.ledger;
   ledger.standby_ledger = common_.standby_ledger;
@@ -121,6 +126,7 @@ PayloadRouter Session::MakeRouter() const {
   PayloadRouterOptions options;
   options.specs = payload_specs_;
   options.source_db = options_.source_db.empty() ? common_.ledger : options_.source_db;
+  options.source_password = source_password_;
   options.kafka = common_.Kafka();
   options.patience = options_.patience;
   return PayloadRouter(std::move(options), *ledger_, producers_);

@@ -22,7 +22,8 @@ namespace lockstep {
 // What was typed besides the common flags.
 struct ReconcileOptions {
   std::vector<std::string> payloads;
-  std::string source_db;  // Empty: the ledger's database.
+  std::string source_db;             // Empty: the ledger's database.
+  std::string source_password_file;  // Of a Pika; empty: it wants none.
   std::string order = "ledger";
   bool allow_data_loss = false;
   bool accept_source_loss = false;
@@ -96,6 +97,7 @@ class Session {
   std::vector<OpenStream> streams_;
   std::vector<ProducerInfo> producers_;
   std::vector<PayloadSpec> payload_specs_;
+  std::string source_password_;
   TopicChoice topics_;
 };
 

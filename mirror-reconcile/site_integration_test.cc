@@ -12,6 +12,7 @@
 #include <fstream>
 #include <future>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,10 @@
 #include "mirror-reconcile/readiness.h"
 #include "mirror-reconcile/session.h"
 #include "mirror-reconcile/verify.h"
+#include "producer/pika/run_notes.h"
+#include "producer/sources/pika_source.h"
 #include "producer/wal/wal.h"
+#include "tests/support/pika_master.h"
 #include "tests/support/postgres_pair.h"
 
 namespace lockstep {
@@ -91,15 +95,14 @@ class SiteTest : public testing::Test {
                           absl::StrCat("create table public.instructions_", name,
                                        "(id bigserial primary key, what text not null)"))
                     .ok());
+    OpenProducer(name, absl::StrCat(kSource, name, "?id=id&value=what"));
+  }
+
+  void OpenProducer(const std::string& name, const std::string& source) {
     KafkaRecordSinkOpen();
     const std::string cluster_id = ClusterId(*p_);
-    const auto opened = ledger_->OpenProducer({name,
-                                               absl::StrCat(kSource, name, "?id=id&value=what"),
-                                               "orders",
-                                               1,
-                                               {{0, Offset(0)}},
-                                               cluster_id,
-                                               "orders"});
+    const auto opened =
+        ledger_->OpenProducer({name, source, "orders", 1, {{0, Offset(0)}}, cluster_id, "orders"});
     ASSERT_TRUE(opened.committed()) << opened.why;
     writers_[name] = {opened.value.producer, opened.value.streams[0].stream,
                       opened.value.streams[0].term, opened.value.streams[0].last_seq};
@@ -153,6 +156,31 @@ class SiteTest : public testing::Test {
       ASSERT_TRUE(appended.committed()) << appended.why;
       writer.last = run.last_seq;
     }
+  }
+
+  // One commit group of a Pika's events.
+  void WriteEvents(const std::string& name, std::span<const SourceEvent> events) {
+    Writer& writer = writers_[name];
+    lockstep::Run run;
+    run.producer = writer.id;
+    run.term = writer.term;
+    run.first_seq = writer.last + 1;
+    run.last_seq = writer.last + static_cast<int64_t>(events.size());
+    run.at_first = events.front().at;
+    run.at_last = events.back().at;
+    RunDigest digest;
+    const auto notes = pika::MakeRunNotesEncoder();
+    for (const SourceEvent& event : events) {
+      const Seq seq = ++writer.last;
+      run.offsets.Append(Send(name, writer.term, seq, event.payload));
+      digest.Add(name, run.term, seq, event.payload);
+      notes->Add(event.payload);
+    }
+    AwaitDelivery();
+    run.digest = digest.Value();
+    run.payload = notes->Take();
+    const auto appended = ledger_->Append({writer.id, {{writer.stream, writer.term, run}}, {}});
+    ASSERT_TRUE(appended.committed()) << appended.why;
   }
 
   // This producer is alone in P, so offsets follow from the count.
@@ -402,6 +430,107 @@ TEST_F(SiteTest, AProducersWalGivesThePayloads) {
   const Verdicts verdicts = Verify(*session);
   EXPECT_TRUE(verdicts.good());
   EXPECT_EQ(verdicts.found, 40);
+}
+
+// All events of the Pika's binlog, as a producer reads them.
+std::vector<SourceEvent> ReadPika(const pika::PikaMaster& pika) {
+  SourceOptions until_end;
+  until_end.until_end = true;
+  const auto source =
+      OpenPikaSource({"127.0.0.1", pika.port(), "", PikaProtocol::kAuto}, until_end).value();
+  const auto deadline = std::chrono::steady_clock::now() + milliseconds(20'000);
+  std::vector<SourceEvent> events;
+  absl::Status status = absl::UnavailableError("not started");
+  while (absl::IsUnavailable(status) && std::chrono::steady_clock::now() < deadline) {
+    status = source->Start({});
+  }
+  while (status.ok() && !source->ended() && std::chrono::steady_clock::now() < deadline) {
+    status = source->Poll(1'000, milliseconds(20), events);
+  }
+  EXPECT_TRUE(status.ok()) << status;
+  return events;
+}
+
+// The site is lost with its Pika, and what the mirror lacks comes from the standby's. One that was
+// written to on its own, that purged it or that lacks the end is refused, each with its reason.
+TEST_F(SiteTest, TheStandbysPikaGivesThePayloads) {
+  constexpr int kEvents = 40;
+  auto master = std::make_unique<pika::PikaMaster>();
+  const std::string id = absl::StrCat("127.0.0.1:", master->port());
+  const auto append = [](pika::PikaMaster& pika, int first, int last, const char* value) {
+    for (int i = first; i <= last; ++i) pika.Append("db0", {"SET", absl::StrCat("k-", i), value});
+  };
+  const pika::PikaMasterOptions replica{
+      .password = "secret", .exec_time_s = 1'800'000'000, .term = 7, .first_logic_id = 1'000};
+  pika::PikaMaster good(replica);
+  pika::PikaMaster forked(replica);
+  pika::PikaMaster behind(replica);
+  pika::PikaMaster purged(replica);
+  for (pika::PikaMaster* pika : {master.get(), &good, &purged}) append(*pika, 1, kEvents, "v");
+  append(forked, 1, 30, "v");
+  append(forked, 31, kEvents, "w");
+  append(behind, 1, 35, "v");
+  purged.Purge("db0", 1);
+
+  const std::vector<SourceEvent> events = ReadPika(*master);
+  master.reset();
+  ASSERT_EQ(events.size(), static_cast<size_t>(kEvents));
+  OpenProducer("c", absl::StrCat("pika://", id));
+  for (size_t i = 0; i < events.size(); i += 10) {
+    WriteEvents("c", std::span(events).subspan(i, 10));
+  }
+  MirrorTo("orders", Offset(0), Offset(15));
+  AwaitReplay();
+
+  std::string pattern = testing::TempDir() + "site-pika-XXXXXX";
+  const std::filesystem::path directory = mkdtemp(pattern.data());
+  const absl::Cleanup removed = [&] { std::filesystem::remove_all(directory); };
+  std::ofstream(directory / "password") << "secret\n";
+  const CommonOptions common = Common();
+  const auto open = [&](const pika::PikaMaster& pika, bool accept_source_loss = false) {
+    ReconcileOptions options;
+    options.payloads = {absl::StrCat("c=pika://127.0.0.1:", pika.port())};
+    options.source_password_file = directory / "password";
+    options.patience = milliseconds(2'000);
+    options.accept_source_loss = accept_source_loss;
+    return Session::Open(common, options).value();
+  };
+  const auto reasons = [&](const pika::PikaMaster& pika, bool accept_source_loss = false) {
+    const auto session = open(pika, accept_source_loss);
+    std::vector<NoGo> found;
+    const Readiness readiness = JudgeReadiness(*session, 10'000).value();
+    for (const NoGoReason& reason : readiness.reasons) {
+      found.push_back(reason.reason);
+    }
+    return found;
+  };
+  const auto reinject = [&](const pika::PikaMaster& pika) {
+    const auto session = open(pika);
+    std::vector<Gap> gaps;
+    gaps.push_back(session->FindGapOf(session->streams().front(), false).value());
+    return ReinjectAll(*session, gaps, Epoch(2)).status();
+  };
+  const auto refused = [&](const pika::PikaMaster& pika, const std::string& says) {
+    const absl::Status status = reinject(pika);
+    EXPECT_TRUE(absl::IsNotFound(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(says));
+  };
+  // A run that is had in part is not had; and the ledger's end is not reached.
+  EXPECT_THAT(reasons(behind), testing::ElementsAre(NoGo::kUnfilled, NoGo::kSourceBehind));
+  EXPECT_THAT(reasons(behind, true), testing::ElementsAre(NoGo::kUnfilled));
+  EXPECT_THAT(reasons(forked), testing::ElementsAre(NoGo::kUnfilled, NoGo::kSourceBehind));
+  EXPECT_THAT(reasons(good), testing::IsEmpty());
+
+  refused(purged, "has purged its binlog of db0 at " + events[10].at);
+  refused(behind, absl::StrCat("the record behind ", events[34].at, " (source position)"));
+  refused(forked, "this is another history: the last ledgered entry ends at " + events[30].at);
+  const absl::Status status = reinject(good);
+  EXPECT_TRUE(status.ok()) << status;
+  const auto session = open(good);
+  const Verdicts verdicts = Verify(*session);
+  EXPECT_TRUE(verdicts.good());
+  EXPECT_EQ(verdicts.found, kEvents);
+  EXPECT_THAT(good.Complaints(), testing::IsEmpty());
 }
 
 TEST_F(SiteTest, TopicWithFewerPartitionsThanTheLedgerIsRefused) {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <fstream>
 #include <functional>
 #include <memory>
 #include <string>
@@ -19,6 +18,7 @@
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
+#include "common/config/password_file.h"
 #include "common/config/program.h"
 #include "common/config/stop_request.h"
 #include "common/config/units.h"
@@ -359,19 +359,6 @@ ProducerOptions MakeOptions(const SourceSpec& spec, const CommonOptions& common,
   return options;
 }
 
-// The file's only line.
-absl::StatusOr<std::string> ReadPassword(const std::string& path) {
-  std::ifstream in(path);
-  std::string password;
-  std::string more;
-  if (!in || !std::getline(in, password) || password.empty() || std::getline(in, more)) {
-    return absl::InvalidArgumentError(
-        "--source-password-file " + path +
-        " must be a readable file with the password as its only line");
-  }
-  return password;
-}
-
 // Sources whose events may be lost with the site, unless the ledger keeps them (I6).
 void WarnOfPayloads(const SourceSpec& spec, const Flags& flags) {
   if (!std::holds_alternative<PikaSpec>(spec.kind) || flags.payload_in_ledger || flags.no_ledger) {
@@ -421,8 +408,9 @@ absl::StatusOr<std::unique_ptr<Producer>> Open(const CommonOptions& common, cons
   source_options.until_end = flags.until_end;
   source_options.bad_lines = flags.bad_lines == "skip" ? BadLines::kSkip : BadLines::kStop;
   if (!flags.source_password_file.empty()) {
-    LOCKSTEP_ASSIGN_OR_RETURN(source_options.source_password,
-                              ReadPassword(flags.source_password_file));
+    LOCKSTEP_ASSIGN_OR_RETURN(
+        source_options.source_password,
+        ReadPasswordFile("--source-password-file", flags.source_password_file));
   }
   source_options.source_id = flags.source_id;
   source_options.unknown_stops = flags.unknown == "stop";

@@ -6,6 +6,7 @@
 #include "common/base/status_macros.h"
 #include "producer/partitioner.h"
 #include "producer/sources/jsonl_source.h"
+#include "producer/sources/pika_payload_source.h"
 #include "producer/sources/table_source.h"
 
 namespace lockstep {
@@ -41,11 +42,8 @@ absl::StatusOr<std::unique_ptr<PayloadSource>> OpenPayloadSource(
   if (const auto* jsonl = std::get_if<JsonlSpec>(&spec.kind)) {
     return OpenJsonlPayloadSource(*jsonl);
   }
-  if (std::holds_alternative<PikaSpec>(spec.kind)) {
-    return absl::UnimplementedError(
-        spec.text +
-        ": this version does not read payloads from a Pika; use `ledger` (the producer ran with "
-        "--payload-in-ledger) or log:TOPIC@BROKERS");
+  if (const auto* pika = std::get_if<PikaSpec>(&spec.kind)) {
+    return OpenPikaPayloadSource(*pika, options);
   }
   return OpenTablePayloadSource(std::get<TableSpec>(spec.kind), options.source_db);
 }

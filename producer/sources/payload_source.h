@@ -7,6 +7,7 @@
 #ifndef LOCKSTEP_PRODUCER_SOURCES_PAYLOAD_SOURCE_H_
 #define LOCKSTEP_PRODUCER_SOURCES_PAYLOAD_SOURCE_H_
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -23,7 +24,7 @@ namespace lockstep {
 struct PayloadRequest {
   StreamInfo stream;  // The run's; its partition_count is the one stored at the first open.
   std::string producer;
-  Run run;  // at_first, at_last and the number of seqs say which events.
+  Run run;  // at_first, at_last and the number of seqs say which events; a Pika needs its payload.
 };
 
 class PayloadSource {
@@ -40,10 +41,14 @@ class PayloadSource {
 };
 
 struct PayloadSourceOptions {
-  std::string source_db;  // table: libpq conninfo of the database to read (a promoted standby, …).
+  // table: libpq conninfo of the database to read (a promoted standby, …).
+  std::string source_db = {};
+  std::string source_password = {};  // pika: its requirepass; empty: none is sent.
+  // pika: so long it may be away, or behind.
+  std::chrono::milliseconds patience{30'000};
 };
 
-// INVALID_ARGUMENT for standard input, which can not be read twice; UNIMPLEMENTED for a Pika.
+// INVALID_ARGUMENT for standard input, which can not be read twice.
 absl::StatusOr<std::unique_ptr<PayloadSource>> OpenPayloadSource(
     const SourceSpec& spec, const PayloadSourceOptions& options);
 
