@@ -367,8 +367,8 @@ void WarnOfPayloads(const SourceSpec& spec, const Flags& flags) {
   Log(LogLevel::kWarn, "payload_not_kept",
       {{"source", spec.text},
        {"hint",
-        "a Pika replica is asynchronous: what the mirror loses with the site can then not "
-        "be re-injected; --payload-in-ledger keeps it"}});
+        "what the mirror loses with the site can then be re-injected only from a Pika replica "
+        "that has received it, which is asynchronous; --payload-in-ledger keeps it"}});
 }
 
 // Filters after which keys stay with the consumers that the Pika has deleted.
