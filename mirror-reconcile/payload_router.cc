@@ -41,7 +41,17 @@ PayloadRouter::PayloadRouter(PayloadRouterOptions options, Ledger& ledger,
                              std::vector<ProducerInfo> producers)
     : options_(std::move(options)), ledger_(ledger), producers_(std::move(producers)) {}
 
-PayloadRouter::Candidate PayloadRouter::Open(const PayloadSpec& spec) {
+void PayloadRouter::SetFilter(const std::string& producer, SourceSpec& source) const {
+  auto* const pika = std::get_if<PikaSpec>(&source.kind);
+  if (pika == nullptr || !pika->filter_text.empty()) return;
+  for (const ProducerInfo& info : producers_) {
+    if (info.name != producer || !IsRegisteredPika(info.source)) continue;
+    const absl::StatusOr<PikaSpec> registered = ParseRegisteredPika(info.source);
+    if (registered.ok()) pika->filter = registered->filter;
+  }
+}
+
+PayloadRouter::Candidate PayloadRouter::Open(const PayloadSpec& spec, const std::string& producer) {
   Candidate candidate{spec.text, nullptr, absl::OkStatus()};
   if (std::holds_alternative<LedgerPayloadSpec>(spec.kind)) {
     candidate.source = std::make_unique<LedgerPayloadSource>(ledger_);
@@ -58,11 +68,14 @@ PayloadRouter::Candidate PayloadRouter::Open(const PayloadSpec& spec) {
         });
   } else {
     const auto* wal = std::get_if<WalPayloadSpec>(&spec.kind);
-    auto opened = wal != nullptr ? OpenWalPayloadSource(wal->directory)
-                                 : OpenPayloadSource(std::get<SourceSpec>(spec.kind),
-                                                     {.source_db = options_.source_db,
-                                                      .source_password = options_.source_password,
-                                                      .patience = options_.patience});
+    SourceSpec source;
+    if (wal == nullptr) source = std::get<SourceSpec>(spec.kind);
+    SetFilter(producer, source);
+    auto opened = wal != nullptr
+                      ? OpenWalPayloadSource(wal->directory)
+                      : OpenPayloadSource(source, {.source_db = options_.source_db,
+                                                   .source_password = options_.source_password,
+                                                   .patience = options_.patience});
     candidate.why = opened.status();
     if (opened.ok()) candidate.source = std::move(opened).value();
     if (opened.ok() && IsPika(spec)) {
@@ -77,7 +90,8 @@ PayloadRouter::Candidate PayloadRouter::OpenRegistered(const std::string& produc
     if (info.name != producer) continue;
     if (IsRegisteredPika(info.source)) {
       for (const PayloadSpec& spec : options_.specs) {
-        if (IsPika(spec) && (spec.producer.empty() || spec.producer == producer)) return Open(spec);
+        if (IsPika(spec) && (spec.producer.empty() || spec.producer == producer))
+          return Open(spec, producer);
       }
       return {info.source, nullptr,
               absl::NotFoundError("the ledger has the Pika's id, not a server that still is there; "
@@ -85,7 +99,7 @@ PayloadRouter::Candidate PayloadRouter::OpenRegistered(const std::string& produc
     }
     absl::StatusOr<SourceSpec> source = ParseSourceSpec(info.source);
     if (!source.ok()) return {info.source, nullptr, source.status()};
-    return Open({"", info.source, std::move(source).value()});
+    return Open({"", info.source, std::move(source).value()}, producer);
   }
   return {"", nullptr, absl::NotFoundError("the ledger does not know this producer")};
 }
@@ -97,12 +111,12 @@ std::vector<PayloadRouter::Candidate>& PayloadRouter::CandidatesOf(const std::st
   for (const bool named : {true, false}) {
     for (const PayloadSpec& spec : options_.specs) {
       if (named ? spec.producer == producer : spec.producer.empty()) {
-        candidates.push_back(Open(spec));
+        candidates.push_back(Open(spec, producer));
       }
     }
   }
   if (candidates.empty()) {
-    candidates.push_back(Open({"", "ledger", LedgerPayloadSpec{}}));
+    candidates.push_back(Open({"", "ledger", LedgerPayloadSpec{}}, producer));
     candidates.push_back(OpenRegistered(producer));
   }
   return candidates;

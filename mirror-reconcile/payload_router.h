@@ -61,7 +61,9 @@ class PayloadRouter {
     absl::Status why;
   };
   std::vector<Candidate>& CandidatesOf(const std::string& producer);
-  Candidate Open(const PayloadSpec& spec);
+  Candidate Open(const PayloadSpec& spec, const std::string& producer);
+  // The filter that the producer registered with its Pika.
+  void SetFilter(const std::string& producer, SourceSpec& source) const;
   Candidate OpenRegistered(const std::string& producer);
 
   PayloadRouterOptions options_;

@@ -152,9 +152,8 @@ class PikaPayloadSource final : public PayloadSource {
     }
   }
 
-  // Takes the range's items; what was read before it goes.
+  // Reads to the range's end; of the items what lies before it goes.
   absl::Status ReadItems(const Range& range) {
-    std::erase_if(items_, [&](const pika::ReceivedItem& item) { return item.end < range.first; });
     Clock::time_point deadline = Clock::now() + options_.patience;
     while (position_ < range.last) {
       const size_t before = items_.size();
@@ -171,6 +170,7 @@ class PikaPayloadSource final : public PayloadSource {
             " ms, and ", ToString(range.last), " is in the ledger"));
       }
     }
+    std::erase_if(items_, [&](const pika::ReceivedItem& item) { return item.end < range.first; });
     return absl::OkStatus();
   }
 
@@ -185,7 +185,7 @@ class PikaPayloadSource final : public PayloadSource {
     pika::PikaEventWriter writer(
         {notes.source_id, notes.host, notes.port,
          notes.replication_hash == 0 ? "" : replication_id_, notes.protocol},
-        notes.database);
+        notes.database, spec_.filter);
     std::vector<SourceEvent> all;
     for (const pika::ReceivedItem& item : items_) {
       if (CompareSourcePositions(ToString(item.end), request.run.at_last) > 0) break;

@@ -16,8 +16,9 @@
 
 namespace lockstep {
 
-// Its Read takes the run's notes from request.run.payload, and fails, naming the Pika and the first
-// record that it can not give, as PayloadSource says, and with
+// The filter of `spec` is the producer's. Its Read takes the run's notes from request.run.payload,
+// and fails, naming the Pika and the first record that it can not give, as PayloadSource says, and
+// with
 //   NOT_FOUND            also: purged there, another history, or behind for `patience`.
 //   FAILED_PRECONDITION  the run has no notes, or not of a binlog that can be read again: the Pika
 //                        was not asked.

@@ -123,9 +123,16 @@ class PikaPayloadTest : public testing::TestWithParam<const char*> {
 TEST_P(PikaPayloadTest, EveryRunComesFromTheReplicaByteForByteOnOneConnection) {
   AppendToMaster(1, 500);
   AppendToReplica(1, 600);
-  for (const Written& written : Write(1, 17)) EXPECT_TRUE(Read(written).ok()) << Read(written);
+  for (const Written& written : Write(1, 17)) EXPECT_EQ(Read(written), absl::OkStatus());
   EXPECT_EQ(replica_->connections(), 1);
   EXPECT_THAT(replica_->Complaints(), IsEmpty());
+}
+
+TEST_P(PikaPayloadTest, ARunFartherOnIsReadUpTo) {
+  AppendToMaster(1, 4000);
+  AppendToReplica(1, 4000);
+  const std::vector<Written> all = Write(1, 10);
+  for (const size_t run : {0U, 150U, 151U, 399U}) EXPECT_EQ(Read(all[run]), absl::OkStatus());
 }
 
 TEST_P(PikaPayloadTest, RunsOfSeveralStreamsComeInAnyOrder) {
@@ -136,7 +143,7 @@ TEST_P(PikaPayloadTest, RunsOfSeveralStreamsComeInAnyOrder) {
     return a.run.last_seq > b.run.last_seq;
   });
   ASSERT_GE(all.size(), 9U);
-  for (const Written& written : all) EXPECT_TRUE(Read(written).ok()) << Read(written);
+  for (const Written& written : all) EXPECT_EQ(Read(written), absl::OkStatus());
   EXPECT_EQ(replica_->dumps(), 0);
   EXPECT_THAT(replica_->Complaints(), IsEmpty());
 }

@@ -206,6 +206,15 @@ bool IsRegisteredPika(std::string_view text) {
   return absl::StartsWith(std::string(text), kPikaScheme);
 }
 
+absl::StatusOr<PikaSpec> ParseRegisteredPika(std::string_view text) {
+  const size_t question = text.find('?');
+  const std::string options(question == std::string_view::npos ? "" : text.substr(question));
+  LOCKSTEP_ASSIGN_OR_RETURN(PikaSpec spec, ParsePika(text, "id:1" + options));
+  spec.host.clear();
+  spec.port = 0;
+  return spec;
+}
+
 absl::StatusOr<SourceSpec> ParseSourceSpec(std::string_view text) {
   if (absl::StartsWith(std::string(text), "jsonl:")) {
     const std::string path(text.substr(6));

@@ -64,6 +64,8 @@ struct SourceSpec {
 std::string RegisteredSource(const SourceSpec& spec, const std::string& source_id);
 // True iff `text` is such a Pika's.
 bool IsRegisteredPika(std::string_view text);
+// What it says but for where it is: database and filter. INVALID_ARGUMENT as below.
+absl::StatusOr<PikaSpec> ParseRegisteredPika(std::string_view text);
 
 // INVALID_ARGUMENT says what is wrong and shows a right one; UNIMPLEMENTED for `postgres://`,
 // which this version does not read.

@@ -117,6 +117,11 @@ TEST(RegisteredSourceTest, APikaIsKnownByItsIdAndDatabase) {
             "pika://orders?db=db0&keys=a%2C*,b&types=hash");
   EXPECT_EQ(registered("pika://h:1?types=hash", ""), "pika://h:1?types=hash");
   EXPECT_EQ(registered("jsonl:/data/a", "orders"), "jsonl:/data/a");
+  const PikaSpec parsed = ParseRegisteredPika("pika://orders?db=db1&keys=a*").value();
+  EXPECT_EQ(parsed.database, "db1");
+  EXPECT_EQ(parsed.filter_text, "keys=a*");
+  EXPECT_EQ(parsed.host, "");
+  EXPECT_TRUE(ParseRegisteredPika("pika://orders").ok());
   EXPECT_TRUE(IsRegisteredPika("pika://orders"));
   EXPECT_FALSE(IsRegisteredPika("jsonl:pika://"));
 }
