@@ -307,7 +307,7 @@ class PikaSource final : public Source {
     const int64_t unknown_before = writer_->unknown_commands();
     LOCKSTEP_ASSIGN_OR_RETURN(std::optional<SourceEvent> event,
                               writer_->Write(item.bytes, item.end));
-    if (writer_->unknown_commands() > unknown_before) {
+    if (writer_->unknown_commands() > unknown_before && item.end > resume_.binlog) {
       LOCKSTEP_RETURN_IF_ERROR(OnUnknownCommand(item.end));
     }
     // The session has parsed it, and checked that it counts on.

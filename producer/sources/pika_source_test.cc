@@ -272,6 +272,7 @@ TEST_F(PikaSourceTest, AnUnknownCommandPassesOrStops) {
   ASSERT_TRUE(Start().ok());
   ASSERT_TRUE(PollUntil(2, events).ok());
   EXPECT_EQ(events[1].at, end);
+  const std::string checkpoint = source_->FormatCheckpoint()(events[1]);
 
   SourceOptions options;
   options.unknown_stops = true;
@@ -282,6 +283,12 @@ TEST_F(PikaSourceTest, AnUnknownCommandPassesOrStops) {
   EXPECT_THAT(std::string(status.message()),
               HasSubstr("ends at " + end + " is the command 'newcommand'"));
   EXPECT_EQ(events.size(), 1U);
+  // One that is ledgered, and only read to verify the place, stops nobody.
+  Append(3, 3);
+  ASSERT_TRUE(Start({checkpoint, "", end}, options).ok());
+  events.clear();
+  ASSERT_TRUE(PollUntil(1, events).ok());
+  ExpectKeys(events, 3, 3);
 }
 
 TEST(SourceStatus, LagIsExactWithinAFileAndALowerBoundAcrossFiles) {
