@@ -81,7 +81,8 @@ class Program {
 
   // For flags of one's own; give each a group().
   CLI::App& app() { return app_; }
-  // A subcommand; the common flags may stand before or after its name. One is then required.
+  // A subcommand; the common flags may stand before or after its name. One is then required;
+  // `app().require_subcommand(0, 1)` allows for none.
   CLI::App& AddCommand(const std::string& name, const std::string& purpose);
 
   // Flags with units, on `app()` or on a subcommand; the value's present content is the default.

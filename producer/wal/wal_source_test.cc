@@ -252,6 +252,7 @@ TEST_F(WalSourceTest, ALedgerThatWentOnWithoutTheWalDecides) {
   outside_.Have(50);
   ASSERT_TRUE(Start(0).ok());
   EXPECT_EQ(Polled(50).size(), 50U);
+  source_.reset();
   outside_.Have(120);
   ASSERT_TRUE(Start(110).ok());
   EXPECT_EQ(outside_.started.back().checkpoint, pika::FormatPikaCheckpoint(Event(110)));
