@@ -233,7 +233,7 @@ void PrintScreen(const Ledgered& ledgered, const std::optional<Running>& running
 }
 
 absl::Status Show(Ledger& ledger, const CommonOptions& common, const StatusOptions& options) {
-  LOCKSTEP_ASSIGN_OR_RETURN(const Ledgered ledgered, ReadLedger(ledger, options.name));
+  // The ledger last, so that it is no older than what the running producer says.
   std::optional<Running> running;
   absl::Status reached;
   if (!common.metrics.empty()) {
@@ -241,6 +241,7 @@ absl::Status Show(Ledger& ledger, const CommonOptions& common, const StatusOptio
     reached = looked.status();
     if (looked.ok()) running = *std::move(looked);
   }
+  LOCKSTEP_ASSIGN_OR_RETURN(const Ledgered ledgered, ReadLedger(ledger, options.name));
   if (options.watch && isatty(STDOUT_FILENO) != 0) std::printf("\033[H\033[2J");
   if (common.format == OutputFormat::kJson) {
     PrintJson(ledgered, running);
