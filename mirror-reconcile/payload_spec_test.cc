@@ -7,7 +7,7 @@ namespace {
 
 std::string Read(std::string_view text) {
   const auto spec = ParsePayloadSpec(text);
-  if (!spec.ok()) return absl::IsUnimplemented(spec.status()) ? "later" : "refused";
+  if (!spec.ok()) return "refused";
   std::string kind = "source";
   if (std::holds_alternative<LedgerPayloadSpec>(spec->kind)) kind = "ledger";
   if (const auto* log = std::get_if<LogPayloadSpec>(&spec->kind)) {

@@ -24,7 +24,7 @@ namespace {
 // What the notes need of a value, as it stands there: texts with their quotes.
 struct ValueParts {
   std::string_view database;
-  std::string_view content;  // Base64, without quotes.
+  std::string_view front;  // All before the time.
   std::string_view source_id;
   std::string_view host;
   std::string_view replication_id;  // Or `null`.
@@ -120,12 +120,22 @@ std::optional<ValueParts> ReadValue(std::string_view value) {
       !ReadTail(Scanner(value.substr(tail)), parts)) {
     return std::nullopt;
   }
-  constexpr std::string_view kContent = R"(,"raw_resp_b64":")";
-  const size_t content = value.rfind(kContent, tail);
-  if (content == std::string_view::npos) return std::nullopt;
-  parts.content = value.substr(content + kContent.size());
-  parts.content = parts.content.substr(0, parts.content.find('"'));
+  parts.front = value.substr(0, tail);
   return parts;
+}
+
+// The entry's content, which ends what is before the time; nullopt: it does not.
+std::optional<std::string> ReadContent(std::string_view front) {
+  constexpr std::string_view kName = R"(,"raw_resp_b64":")";
+  const size_t name = front.rfind(kName);
+  if (name == std::string_view::npos || front.back() != '"') {
+    return std::nullopt;
+  }
+  const std::string_view base64 =
+      front.substr(name + kName.size(), front.size() - name - kName.size() - 1);
+  std::string content;
+  if (!absl::Base64Unescape({base64.data(), base64.size()}, &content)) return std::nullopt;
+  return content;
 }
 
 // The text that a string of JSON, or `null`, stands for; nullopt: none.
@@ -172,12 +182,11 @@ class RunNotesEncoder final : public PayloadEncoder {
     const auto host = Unquote(first_.host);
     const auto database = Unquote(first_.database);
     const auto replication_id = Unquote(first_.replication_id);
-    std::string content;
-    if (!source_id || !host || !database || !replication_id || first_.port > 65'535 ||
-        !absl::Base64Unescape({first_.content.data(), first_.content.size()}, &content)) {
+    const auto content = ReadContent(first_.front);
+    if (!source_id || !host || !database || !replication_id || !content || first_.port > 65'535) {
       return false;
     }
-    notes_.first_mark = ContentMark(content);
+    notes_.first_mark = ContentMark(*content);
     notes_.source_id = *source_id;
     notes_.host = *host;
     notes_.port = static_cast<int32_t>(first_.port);
