@@ -87,8 +87,8 @@ void ReorderOptions::AddTo(Program& program) {
                "Read once beside the ledger and say how much would be parked; changes nothing")
       ->group("Reorder");
   app.add_option("--sink", sink,
-                 "jsonl:FILE, jsonl:- (standard output), table:schema.table, null (counts and "
-                 "checksums)")
+                 "jsonl:FILE, jsonl:- (standard output), table:schema.table, exec:COMMAND (records on "
+                 "its stdin, answers on its stdout), null (counts and checksums)")
       ->group("Sink");
   app.add_option("--sink-db", sink_db,
                  "Where the table is (libpq conninfo); default: the ledger's database, where rows "

@@ -18,8 +18,11 @@ namespace {
 
 constexpr int64_t kTailBytes = 256 * 1024;
 
-void AppendLines(std::span<const ReadyRecord> records, std::string_view stream,
-                 RecordJsonWriter& writer, std::vector<HeaderView>& headers, std::string& lines) {
+}  // namespace
+
+void AppendRecordLines(std::span<const ReadyRecord> records, std::string_view stream,
+                       RecordJsonWriter& writer, std::vector<HeaderView>& headers,
+                       std::string& lines) {
   for (const ReadyRecord& record : records) {
     record.view.ReadHeaders(headers);
     lines += writer.Write({.stream = stream,
@@ -37,8 +40,6 @@ void AppendLines(std::span<const ReadyRecord> records, std::string_view stream,
     lines += '\n';
   }
 }
-
-}  // namespace
 
 absl::StatusOr<std::shared_ptr<JsonlFile>> JsonlFile::Open(FileSystem& fs, const std::string& path,
                                                            const std::vector<StreamName>& streams) {
@@ -151,13 +152,13 @@ absl::Status JsonlFile::Sync() {
 
 absl::Status JsonlSink::Write(std::span<const ReadyRecord> records) {
   lines_.clear();
-  AppendLines(records, stream_text_, writer_, headers_, lines_);
+  AppendRecordLines(records, stream_text_, writer_, headers_, lines_);
   return file_->Append(lines_);
 }
 
 absl::Status JsonlStdoutSink::Write(std::span<const ReadyRecord> records) {
   lines_.clear();
-  AppendLines(records, stream_text_, writer_, headers_, lines_);
+  AppendRecordLines(records, stream_text_, writer_, headers_, lines_);
   std::string_view rest = lines_;
   while (!rest.empty()) {
     const ssize_t count = write(fd_, rest.data(), rest.size());

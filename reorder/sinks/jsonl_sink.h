@@ -107,6 +107,12 @@ class JsonlStdoutSink final : public Sink {
   std::string lines_;
 };
 
+// The records as lines (docs/formats/record-json.md), each with its end. `writer` and `headers` are
+// buffers of the caller's.
+void AppendRecordLines(std::span<const ReadyRecord> records, std::string_view stream,
+                       RecordJsonWriter& writer, std::vector<HeaderView>& headers,
+                       std::string& lines);
+
 // False where locks do not reach the other host (NFS, SMB, FUSE).
 bool LocksFence(const std::string& path);
 

@@ -8,6 +8,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/log/log.h"
+#include "reorder/sinks/exec_sink.h"
 #include "reorder/sinks/jsonl_sink.h"
 #include "reorder/sinks/null_sink.h"
 #include "reorder/sinks/table_sink.h"
@@ -20,12 +21,14 @@ absl::StatusOr<SinkSpec> ParseSinkSpec(std::string_view text) {
   const std::string_view kind = text.substr(0, colon);
   const std::string target(colon == std::string_view::npos ? "" : text.substr(colon + 1));
   if (kind == "jsonl" && !target.empty()) return SinkSpec{SinkSpec::Kind::kJsonl, target};
+  if (kind == "exec" && !target.empty()) return SinkSpec{SinkSpec::Kind::kExec, target};
   if (kind == "table" && !target.empty()) {
     LOCKSTEP_ASSIGN_OR_RETURN(std::string table, QuoteTableName(target));
     return SinkSpec{SinkSpec::Kind::kTable, std::move(table)};
   }
-  return absl::InvalidArgumentError(absl::StrCat(
-      "\"", std::string(text), "\" is not like jsonl:FILE, jsonl:-, table:schema.table or null"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", std::string(text),
+                   "\" is not like jsonl:FILE, jsonl:-, table:schema.table, exec:COMMAND or null"));
 }
 
 bool TakesStdout(const SinkSpec& spec) {
@@ -56,6 +59,12 @@ absl::StatusOr<std::vector<std::unique_ptr<Sink>>> MakeSinks(const SinkSpec& spe
           sinks.push_back(std::make_unique<JsonlSink>(file, stream, fences));
         }
         break;
+      case SinkSpec::Kind::kExec: {
+        LOCKSTEP_ASSIGN_OR_RETURN(auto sink,
+                                  ExecSink::Start({.command = spec.target, .stream = stream}));
+        sinks.push_back(std::move(sink));
+        break;
+      }
       case SinkSpec::Kind::kTable: {
         const bool with_cursor = sink_db.empty() || sink_db == ledger;
         LOCKSTEP_ASSIGN_OR_RETURN(auto sink,

@@ -14,11 +14,11 @@
 
 namespace lockstep {
 
-// `jsonl:FILE`, `jsonl:-`, `table:schema.table`, `null`.
+// `jsonl:FILE`, `jsonl:-`, `table:schema.table`, `exec:COMMAND`, `null`.
 struct SinkSpec {
-  enum class Kind { kNull, kJsonl, kTable };
+  enum class Kind { kNull, kJsonl, kTable, kExec };
   Kind kind = Kind::kNull;
-  std::string target = {};  // The file, `-`, or the quoted table name.
+  std::string target = {};  // The file, `-`, the quoted table name, or the command.
   bool operator==(const SinkSpec&) const = default;
 };
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 import kafka_admin  # noqa: E402
+import parts  # noqa: E402
 from programs import BIN, ProgramFailed, Programs  # noqa: E402
 from processes import NotReady, wait_for  # noqa: E402
 from stack import Stack  # noqa: E402
@@ -439,6 +440,28 @@ def disk_full_for_the_file(s):
     s.check_everything_once()
 
 
+def consumer_that_dies(s):
+    """A consumer of any language gets everything once and in order; one that dies leaves what it did not answer in doubt."""
+    consumer = f"exec:'{parts.SOURCE / 'docs' / 'examples' / 'consumer.py'}' '{s.outside}'"
+    s.write(3000)
+    s.produce()
+    refused = s.let_out(sink=consumer.replace("exec:", "exec:head -n 500 | "), expect=(COULD_NOT,))
+    check("the command's end is named", "the command ended with" in refused.log)
+    refused = s.let_out(sink=consumer, expect=(REFUSED,))
+    check("doubt is the operator's", "in-doubt: group" in refused.log)
+    done = s.let_out("--in-doubt", "resend", "--old-gate-is-dead", sink=consumer)
+    lines = s.outside.read_text().splitlines()
+    expected = [f"{s.name}-{number}" for number in range(1, s.written + 1)]
+    again = len(lines) - done.summary["emitted"]
+    check("everything left, in order", lines[again:] == expected[-done.summary["emitted"] :] and list(dict.fromkeys(lines)) == expected)
+    check("only what was in doubt left again", len(lines) - len(expected) <= done.summary["in_doubt"])
+    s.outside.unlink()
+    s.write(1000)
+    s.produce()
+    s.let_out(sink=consumer)
+    check("and goes on", s.outside.read_text().splitlines() == [f"{s.name}-{number}" for number in range(3001, 4001)])
+
+
 def not_the_outside(s):
     """A gate does not go on with a file that is not the one its cursor speaks of, and says so."""
     s.write(300)
@@ -520,6 +543,7 @@ SHORT = [
     second_gate_fences_the_first,
     late_request_of_a_dead_producer,
     disk_full_for_the_file,
+    consumer_that_dies,
     not_the_outside,
     source_shrank,
     source_changed,

@@ -1,0 +1,209 @@
+#include "reorder/sinks/exec_sink.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include <rapidjson/document.h>
+
+#include "common/base/status_macros.h"
+#include "common/base/utf8.h"
+#include "reorder/sinks/jsonl_sink.h"
+
+namespace lockstep {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+constexpr size_t kAnswerBytesMax = 64 * 1024;
+constexpr milliseconds kLookEvery{10};
+
+std::string Shown(std::string_view text) {
+  constexpr size_t kShownMax = 100;
+  const std::string_view start = text.substr(0, kShownMax);
+  return IsUtf8(start) ? absl::StrCat("\"", std::string(start), "\"") : "bytes that are no text";
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ExecSink>> ExecSink::Start(ExecSinkOptions options) {
+  std::array<int, 2> input{};
+  std::array<int, 2> output{};
+  if (pipe2(input.data(), O_CLOEXEC) != 0) return absl::InternalError("no pipe for a command");
+  if (pipe2(output.data(), O_CLOEXEC) != 0) {
+    close(input[0]);
+    close(input[1]);
+    return absl::InternalError("no pipe for a command");
+  }
+  const std::string stream = ToString(options.stream);
+  const pid_t parent = getpid();
+  // Before the fork: behind it nothing may allocate.
+  std::vector<std::string> environment = {"LOCKSTEP_STREAM=" + stream};
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    environment.emplace_back(*variable);
+  }
+  std::vector<char*> env;
+  for (std::string& variable : environment) env.push_back(variable.data());
+  env.push_back(nullptr);
+  std::array<const char*, 4> argv = {"/bin/sh", "-c", options.command.c_str(), nullptr};
+  const pid_t pid = fork();
+  if (pid == 0) {
+    setpgid(0, 0);  // A terminal's Ctrl-C is the gate's to obey; it then closes our input.
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(1);
+    dup2(input[0], STDIN_FILENO);
+    dup2(output[1], STDOUT_FILENO);
+    std::signal(SIGPIPE, SIG_DFL);  // NOLINT(cert-err33-c)
+    execve(argv[0], const_cast<char* const*>(argv.data()), env.data());
+    _exit(127);
+  }
+  close(input[0]);
+  close(output[1]);
+  if (pid < 0) {
+    close(input[1]);
+    close(output[0]);
+    return absl::InternalError("cannot start a process for a command");
+  }
+  fcntl(input[1], F_SETFL, O_NONBLOCK);
+  fcntl(output[0], F_SETFL, O_NONBLOCK);
+  return std::unique_ptr<ExecSink>(new ExecSink(std::move(options), pid, input[1], output[0]));
+}
+
+ExecSink::ExecSink(ExecSinkOptions options, pid_t pid, int in, int out)
+    : options_(std::move(options)),
+      stream_text_(ToString(options_.stream)),
+      pid_(pid),
+      in_(in),
+      out_(out) {}
+
+ExecSink::~ExecSink() {
+  close(in_);
+  Reap();
+  close(out_);
+}
+
+// Waits for the command's end, or makes it.
+int ExecSink::Reap() {
+  int status = 0;
+  if (pid_ == 0) return status;
+  const Clock::time_point deadline = Clock::now() + options_.end_max;
+  while (waitpid(pid_, &status, WNOHANG) == 0) {
+    // What it still says is not needed, but it may wait for room.
+    std::array<char, 4096> rest{};
+    while (read(out_, rest.data(), rest.size()) > 0) {
+    }
+    if (Clock::now() >= deadline) kill(-pid_, SIGKILL);
+    std::this_thread::sleep_for(kLookEvery);
+  }
+  pid_ = 0;
+  return status;
+}
+
+absl::Status ExecSink::Write(std::span<const ReadyRecord> records) {
+  LOCKSTEP_RETURN_IF_ERROR(broken_);
+  if (records.empty()) return absl::OkStatus();
+  AppendRecordLines(records, stream_text_, writer_, headers_, lines_);
+  sent_ = records.back().position;
+  return broken_ = Pump(/*and_answered=*/false);
+}
+
+absl::Status ExecSink::Sync() {
+  LOCKSTEP_RETURN_IF_ERROR(broken_);
+  return broken_ = Pump(/*and_answered=*/true);
+}
+
+absl::Status ExecSink::Pump(bool and_answered) {
+  Clock::time_point moved_at = Clock::now();
+  while (!lines_.empty() || (and_answered && !answered())) {
+    std::array<pollfd, 2> wait = {pollfd{out_, POLLIN, 0}, pollfd{in_, POLLOUT, 0}};
+    const int count = poll(wait.data(), lines_.empty() ? 1 : 2, 100);
+    if (count < 0 && errno != EINTR) return absl::InternalError("poll failed");
+    if (count <= 0) {
+      if (Clock::now() - moved_at < options_.answer_max) continue;
+      return absl::DeadlineExceededError(absl::StrCat(
+          "exec:", options_.command, ": no answer for ",
+          std::chrono::duration_cast<std::chrono::seconds>(options_.answer_max).count(), " s; ",
+          sent_ ? ToString(*sent_) : "", " was sent, ", done_ ? ToString(*done_) : "nothing",
+          " is done"));
+    }
+    moved_at = Clock::now();
+    if (wait[0].revents != 0) LOCKSTEP_RETURN_IF_ERROR(ReadSome());
+    if (wait[1].revents != 0) LOCKSTEP_RETURN_IF_ERROR(WriteSome());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ExecSink::WriteSome() {
+  const ssize_t count = write(in_, lines_.data() + written_, lines_.size() - written_);
+  if (count < 0) return errno == EAGAIN || errno == EINTR ? absl::OkStatus() : Ended();
+  written_ += static_cast<size_t>(count);
+  if (written_ < lines_.size()) return absl::OkStatus();
+  lines_.clear();
+  written_ = 0;
+  return absl::OkStatus();
+}
+
+absl::Status ExecSink::ReadSome() {
+  std::array<char, 16 * 1024> bytes;
+  const ssize_t count = read(out_, bytes.data(), bytes.size());
+  if (count < 0) return errno == EAGAIN || errno == EINTR ? absl::OkStatus() : Ended();
+  if (count == 0) return Ended();
+  answers_.append(bytes.data(), static_cast<size_t>(count));
+  size_t begin = 0;
+  for (size_t end = 0; (end = answers_.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    LOCKSTEP_RETURN_IF_ERROR(TakeAnswer(std::string_view(answers_).substr(begin, end - begin)));
+  }
+  answers_.erase(0, begin);
+  if (answers_.size() <= kAnswerBytesMax) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("exec:", options_.command,
+                                                 ": an answer without "
+                                                 "an end: ",
+                                                 Shown(answers_)));
+}
+
+absl::Status ExecSink::TakeAnswer(std::string_view line) {
+  const auto bad = [&](const std::string& what) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "exec:", options_.command, ": the answer ", Shown(line), " ", what, R"(; want {"stream":")",
+        stream_text_, R"(","done":"EPOCH:OFFSET"} of a record that it got)"));
+  };
+  rapidjson::Document json;
+  json.Parse(line.data(), line.size());
+  if (json.HasParseError() || !json.IsObject()) return bad("is no JSON object");
+  const auto stream = json.FindMember("stream");
+  if (stream != json.MemberEnd() &&
+      (!stream->value.IsString() || stream->value.GetString() != stream_text_)) {
+    return bad("is another stream's");
+  }
+  const auto done = json.FindMember("done");
+  if (done == json.MemberEnd() || !done->value.IsString()) return bad("says nothing of `done`");
+  const auto position = ParsePosition(done->value.GetString());
+  if (!position.ok()) return bad("has no position");
+  if (!sent_ || *position > *sent_) return bad("is of a record that was not sent");
+  if (done_ && *position < *done_) return bad("goes back behind " + ToString(*done_));
+  done_ = *position;
+  return absl::OkStatus();
+}
+
+absl::Status ExecSink::Ended() {
+  const int status = Reap();
+  const std::string how = WIFSIGNALED(status)
+                              ? absl::StrCat("was ended by signal ", WTERMSIG(status))
+                              : absl::StrCat("ended with ", WEXITSTATUS(status));
+  return absl::UnavailableError(absl::StrCat("exec:", options_.command, ": the command ", how, "; ",
+                                             sent_ ? ToString(*sent_) : "nothing", " was sent, ",
+                                             done_ ? ToString(*done_) : "nothing", " is done"));
+}
+
+}  // namespace lockstep

@@ -1,0 +1,80 @@
+// ExecSink gives records to a command, a consumer in any language (`exec:COMMAND`).
+//
+// The command is started once a stream, by /bin/sh -c, with LOCKSTEP_STREAM in its environment. It
+// reads records as JSON lines on its standard input (docs/formats/record-json.md), in order, and
+// writes a line {"stream":"orders/0","done":"EPOCH:OFFSET"} to its standard output once everything
+// up to there has had its effect, a record or a batch at a time; `stream` may be left out. Standard
+// error is ours. At the end its input is closed; it answers what is left and ends.
+//
+// Blind: a command that dies with records unanswered leaves them in doubt.
+#ifndef LOCKSTEP_REORDER_SINKS_EXEC_SINK_H_
+#define LOCKSTEP_REORDER_SINKS_EXEC_SINK_H_
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+#include "common/model/record_json.h"
+#include "reorder/sinks/sink.h"
+
+namespace lockstep {
+
+struct ExecSinkOptions {
+  std::string command;
+  StreamName stream;
+  std::chrono::milliseconds answer_max{60'000};  // Without a byte taken or a line answered.
+  std::chrono::milliseconds end_max{5'000};      // Between the end of its input and SIGKILL.
+};
+
+class ExecSink final : public Sink {
+ public:
+  // Starts the command. It dies with this process. REQUIRES: SIGPIPE is ignored (StopRequest).
+  static absl::StatusOr<std::unique_ptr<ExecSink>> Start(ExecSinkOptions options);
+  ~ExecSink() override;
+  ExecSink(const ExecSink&) = delete;
+  ExecSink& operator=(const ExecSink&) = delete;
+
+  SinkKind kind() const override { return SinkKind::kBlind; }
+  absl::StatusOr<std::optional<Position>> Last() override {
+    return absl::UnimplementedError("a command cannot be asked");
+  }
+  // Errors name the command: UNAVAILABLE, it has ended; DEADLINE_EXCEEDED, it hangs;
+  // INVALID_ARGUMENT, its answer makes no sense. All are final.
+  absl::Status Write(std::span<const ReadyRecord> records) override;
+  absl::Status Sync() override;
+
+ private:
+  ExecSink(ExecSinkOptions options, pid_t pid, int in, int out);
+  bool answered() const { return !sent_ || (done_ && *done_ >= *sent_); }
+  // Writes and reads until all is written, and answered if `and_answered`.
+  absl::Status Pump(bool and_answered);
+  absl::Status WriteSome();
+  absl::Status ReadSome();
+  absl::Status TakeAnswer(std::string_view line);
+  absl::Status Ended();
+  int Reap();
+
+  const ExecSinkOptions options_;
+  const std::string stream_text_;
+  pid_t pid_;
+  int in_;   // The command's standard input; -1: closed.
+  int out_;  // Its standard output.
+  std::optional<Position> sent_;
+  std::optional<Position> done_;
+  absl::Status broken_;  // The first failure.
+  std::string lines_;    // Not yet written, from written_ on.
+  size_t written_ = 0;
+  std::string answers_;  // An unfinished line.
+  RecordJsonWriter writer_;
+  std::vector<HeaderView> headers_;
+};
+
+}  // namespace lockstep
+
+#endif  // LOCKSTEP_REORDER_SINKS_EXEC_SINK_H_

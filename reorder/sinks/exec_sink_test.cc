@@ -1,0 +1,154 @@
+// The exec sink with commands that do as the manual says, and with those that do not.
+#include "reorder/sinks/exec_sink.h"
+
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace lockstep {
+namespace {
+
+using std::chrono::milliseconds;
+using testing::HasSubstr;
+
+ReadyRecord MakeRecord(int64_t offset) {
+  ReadyRecord record;
+  record.position = {Epoch(2), Offset(offset)};
+  record.producer = "A";
+  record.term = Term(1);
+  record.seq = Seq(offset + 1);
+  record.view.value = R"(v "epoch":9,"offset":9, x)";
+  return record;
+}
+
+class ExecSinkTest : public testing::Test {
+ protected:
+  ExecSinkTest() {
+    std::signal(SIGPIPE, SIG_IGN);  // NOLINT(cert-err33-c)
+    std::string pattern = std::filesystem::temp_directory_path() / "lockstep-exec-XXXXXX";
+    directory_ = mkdtemp(pattern.data());
+  }
+  ~ExecSinkTest() override {
+    sink_.reset();
+    std::filesystem::remove_all(directory_);
+  }
+  void Start(const std::string& command, milliseconds answer_max = milliseconds(20'000),
+             milliseconds end_max = milliseconds(5'000)) {
+    sink_ = ExecSink::Start({command, {"orders", 0}, answer_max, end_max}).value();
+  }
+  absl::Status Send(int64_t first, int64_t last) {
+    std::vector<ReadyRecord> records;
+    for (int64_t offset = first; offset <= last; ++offset) records.push_back(MakeRecord(offset));
+    const absl::Status written = sink_->Write(records);
+    return written.ok() ? sink_->Sync() : written;
+  }
+  std::string Outbox() const { return directory_ + "/outbox"; }
+  std::vector<std::string> Lines() const {
+    std::ifstream in(Outbox());
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(in, line);) lines.push_back(line);
+    return lines;
+  }
+  // What becomes of three records given to a command that answers with these words.
+  absl::Status Answering(const std::string& answer) {
+    Start("head -n 3 >/dev/null; printf '" + answer + R"(\n'; cat >/dev/null)");
+    return Send(1, 3);
+  }
+
+  std::string directory_;
+  std::unique_ptr<ExecSink> sink_;
+};
+
+TEST_F(ExecSinkTest, TheExamplesGetEveryRecordInOrder) {
+  for (const char* example : {"consumer.py", "consumer.sh"}) {
+    SCOPED_TRACE(example);
+    std::filesystem::remove(Outbox());
+    Start(absl::StrCat("'" LOCKSTEP_SOURCE_DIR "/docs/examples/", example, "' '", Outbox(), "'"));
+    const int64_t last = example == std::string("consumer.py") ? 20'000 : 50;
+    ASSERT_TRUE(Send(0, 9).ok());
+    EXPECT_EQ(Lines().size(), 10U);  // Synced: it is there.
+    EXPECT_EQ(Send(10, last - 1), absl::OkStatus());
+    EXPECT_EQ(Lines().size(), static_cast<size_t>(last));
+    if (last == 50) {
+      EXPECT_THAT(Lines()[49], HasSubstr(R"("epoch":2,"offset":49,"producer":"A")"));
+    } else {
+      EXPECT_EQ(Lines()[0], *MakeRecord(0).view.value);
+    }
+  }
+}
+
+TEST_F(ExecSinkTest, TheCommandKnowsItsStream) {
+  Start("echo \"$LOCKSTEP_STREAM\" >'" + Outbox() + "'; cat >/dev/null");
+  sink_.reset();
+  EXPECT_THAT(Lines(), testing::ElementsAre("orders/0"));
+}
+
+TEST_F(ExecSinkTest, ACommandThatAnswersWhileItReadsDoesNotLockUp) {
+  // More answers than a pipe holds, before the last record is read.
+  Start(R"py(/usr/bin/python3 -uc '
+import sys
+for number, line in enumerate(sys.stdin.buffer):
+    print("{\"done\":\"2:%d\",\"padding\":\"%s\"}" % (number, "x" * 30))
+')py");
+  EXPECT_EQ(Send(0, 9'999), absl::OkStatus());
+}
+
+TEST_F(ExecSinkTest, OneThatEndsIsNamedWithWhatIsDone) {
+  Start(R"(head -n 2 >/dev/null; echo '{"done":"2:1"}'; exit 7)");
+  const absl::Status status = Send(0, 4);
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("the command ended with 7; 2:4 was sent, 2:1 is done"));
+  EXPECT_EQ(sink_->Sync(), status);  // For good.
+}
+
+TEST_F(ExecSinkTest, OneThatIsNotThereIsNamed) {
+  Start("no-such-command-here 2>/dev/null");
+  EXPECT_THAT(std::string(Send(0, 0).message()), HasSubstr("the command ended with 127"));
+}
+
+TEST_F(ExecSinkTest, OneThatHangsIsGivenUp) {
+  Start("sleep 100", milliseconds(300), milliseconds(50));
+  const absl::Status status = Send(0, 0);
+  EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("2:0 was sent, nothing is done"));
+}
+
+TEST_F(ExecSinkTest, AnswersThatMakeNoSenseAreNamed) {
+  EXPECT_EQ(Answering(R"({"done":"2:3"})"), absl::OkStatus());
+  EXPECT_EQ(Answering(R"({"stream":"orders/0","done":"2:1"}\n{"done":"2:3"})"), absl::OkStatus());
+  const std::pair<const char*, const char*> wrong[] = {
+      {"ok", "the answer \"ok\" is no JSON object"},
+      {"[]", "is no JSON object"},
+      {R"({"stream":"orders/1","done":"2:3"})", "is another stream's"},
+      {R"({"stream":"orders/0"})", "says nothing of `done`"},
+      {R"({"done":7})", "says nothing of `done`"},
+      {R"({"done":"x"})", "has no position"},
+      {R"({"done":"2:4"})", "is of a record that was not sent"},
+      {R"({"done":"2:2"}\n{"done":"2:1"})", "goes back behind 2:2"},
+  };
+  for (const auto& [answer, what] : wrong) {
+    SCOPED_TRACE(answer);
+    const absl::Status status = Answering(answer);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr(what));
+  }
+}
+
+TEST_F(ExecSinkTest, WithItsInputClosedItMayFinish) {
+  Start("cat >/dev/null; echo finished >'" + Outbox() + "'");
+  sink_.reset();
+  EXPECT_THAT(Lines(), testing::ElementsAre("finished"));
+}
+
+}  // namespace
+}  // namespace lockstep
