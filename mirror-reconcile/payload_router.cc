@@ -90,8 +90,9 @@ PayloadRouter::Candidate PayloadRouter::OpenRegistered(const std::string& produc
     if (info.name != producer) continue;
     if (IsRegisteredPika(info.source)) {
       for (const PayloadSpec& spec : options_.specs) {
-        if (IsPika(spec) && (spec.producer.empty() || spec.producer == producer))
+        if (IsPika(spec) && (spec.producer.empty() || spec.producer == producer)) {
           return Open(spec, producer);
+        }
       }
       return {info.source, nullptr,
               absl::NotFoundError("the ledger has the Pika's id, not a server that still is there; "

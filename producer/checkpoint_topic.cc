@@ -44,9 +44,13 @@ class KafkaCheckpointTopic final : public CheckpointTopic {
     const auto deadline = std::chrono::steady_clock::now() + timeout_;
     for (Offset next = log.lo_offset; next < log.hi_offset;) {
       if (std::chrono::steady_clock::now() > deadline) {
-        return absl::UnavailableError(absl::StrCat("checkpoint topic ", name_, ": its end at ",
-                                                   log.hi_offset.value(), " was not reached in ",
-                                                   timeout_.count(), " ms"));
+        return absl::UnavailableError(
+            absl::StrCat("checkpoint topic ", name_, ": its end at ", log.hi_offset.value(),
+                         " was not reached in ", timeout_.count(), " ms",
+                         transactional_ ? "; a transaction that a dead producer left "
+                                          "open ends after its "
+                                          "transaction.timeout.ms"
+                                        : ""));
       }
       LOCKSTEP_RETURN_IF_ERROR(reader->Poll(milliseconds(100), batch));
       for (const KafkaMessage& message : batch.records) {

@@ -120,6 +120,7 @@ class Producer::Engine {
     Clock::time_point begun_at;
     bool ending = false;      // Takes no more records.
     bool checkpoint = false;  // Its checkpoint is produced.
+    bool commit_asked = false;
     uint64_t last = 0;        // The number of its last event.
     std::vector<std::pair<uint64_t, Offset>> delivered = {};
   };

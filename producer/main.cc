@@ -46,6 +46,7 @@ struct Flags {
   std::string source_password_file;
   std::string source_id;
   std::string snapshot_dir;
+  bool full_copy = false;
   std::string stream_mode = "single";
   std::string snapshot_topic;
   bool transactional = false;
@@ -106,6 +107,11 @@ void AddFlags(Program& program, Flags& flags) {
                  "pika: a directory for a full copy of the database, made when the binlog does not "
                  "reach back; it needs as much room as the database")
       ->type_name("DIR")
+      ->group("Producer");
+  app.add_flag(
+         "--full-copy", flags.full_copy,
+         "pika: make a full copy at this start, though the binlog reaches back; a copy that is "
+         "under way is gone on with")
       ->group("Producer");
   app.add_option("--checkpoint-file", flags.checkpoint_file,
                  "pika: the ledger's checkpoint is written there as JSON, for others to read")
@@ -290,6 +296,9 @@ std::vector<std::string> Validate(const CommonOptions& common, const Flags& flag
         "--stream-mode dual goes with --no-ledger only: the ledger keeps the order of one topic, "
         "and a copy and what follows it are in order only there");
   }
+  if (flags.full_copy && flags.snapshot_dir.empty()) {
+    complaints.emplace_back("--full-copy needs --snapshot-dir");
+  }
   if (flags.transactional && (!flags.no_ledger || flags.checkpoint_topic.empty())) {
     complaints.emplace_back(
         "--transactional goes with --no-ledger and --checkpoint-topic; with a ledger the "
@@ -310,7 +319,11 @@ std::vector<std::string> Validate(const CommonOptions& common, const Flags& flag
 std::vector<std::string> ValidateStatus(const CommonOptions& common, const Flags& flags) {
   std::vector<std::string> complaints;
   if (flags.name.empty()) complaints.emplace_back("--name is required");
-  if (common.ledger.empty()) complaints.emplace_back("--ledger is required");
+  if (common.ledger.empty()) {
+    complaints.emplace_back(
+        "--ledger is required; of a producer with --no-ledger its --metrics endpoint and its "
+        "checkpoint file tell");
+  }
   return complaints;
 }
 
@@ -382,10 +395,9 @@ void WarnOfFilters(const SourceSpec& spec) {
         "type key, with commands= by del"}});
 }
 
-RealClock clock;
-
 std::unique_ptr<Source> WithCheckpoints(std::unique_ptr<Source> source, const SourceSpec& spec,
                                         const CommonOptions& common, const Flags& flags) {
+  static RealClock clock;
   if (!flags.exports_checkpoint()) return source;
   CheckpointOptions options;
   options.owner = OwnerOf(std::get<PikaSpec>(spec.kind), flags);
@@ -413,6 +425,7 @@ absl::StatusOr<std::unique_ptr<Producer>> Open(const CommonOptions& common, cons
         ReadPasswordFile("--source-password-file", flags.source_password_file));
   }
   source_options.source_id = flags.source_id;
+  source_options.full_copy = flags.full_copy;
   source_options.unknown_stops = flags.unknown == "stop";
   source_options.snapshot_dir = flags.snapshot_dir;
   source_options.snapshot_rate = static_cast<uint64_t>(flags.snapshot_rate.amount);

@@ -74,6 +74,7 @@ std::string InWords(const ProducerInfo& producer) {
 
 // All digits of a count, milliseconds of a time.
 std::string JsonNumber(double value) {
+  if (!std::isfinite(value)) return "null";
   return value == std::round(value) ? absl::StrCat(static_cast<int64_t>(value))
                                     : absl::StrFormat("%.3f", value);
 }

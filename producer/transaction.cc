@@ -56,6 +56,7 @@ bool Producer::Engine::MoveTransaction() {
     transaction_->checkpoint = true;
     return true;
   }
+  transaction_->commit_asked = true;
   const absl::Status committed = kafka_->CommitTransaction(kCommitWait);
   if (absl::IsUnavailable(committed)) return true;  // Not known yet: ask again.
   if (!committed.ok()) {
@@ -88,7 +89,11 @@ absl::Status Producer::Engine::ProduceCheckpoint() {
 void Producer::Engine::AbortTransaction() {
   if (!transaction_) return;
   const absl::Status aborted = kafka_->AbortTransaction(kAbortWait);
-  if (!aborted.ok()) {
+  if (!aborted.ok() && transaction_->commit_asked && refused_.ok()) {
+    refused_ = absl::UnavailableError(absl::StrCat(
+        "whether the last transaction was committed is not known (", std::string(aborted.message()),
+        "); start again: the checkpoint topic tells where to go on"));
+  } else if (!aborted.ok()) {
     Log(LogLevel::kWarn, "transaction_not_aborted",
         {{"producer", options_.name},
          {"why", aborted},

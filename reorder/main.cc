@@ -124,7 +124,9 @@ absl::StatusOr<std::vector<std::unique_ptr<StreamThread>>> OpenStreams(
     engine.reader = ReaderOptions(common, options, found, found.streams[i]);
     options.SetBuffer(found.streams[i], found.streams.size(), engine);
     // One intent a batch: bigger ones where nothing is asked of an operator after a crash.
-    if (options.sink_spec.kind != SinkSpec::Kind::kTable && !TakesStdout(options.sink_spec)) {
+    if (const SinkSpec::Kind kind = options.sink_spec.kind; kind != SinkSpec::Kind::kTable &&
+                                                            kind != SinkSpec::Kind::kExec &&
+                                                            !TakesStdout(options.sink_spec)) {
       engine.reader.batch_records_max = 100'000;
     }
     thread->engine =

@@ -86,9 +86,10 @@ void ReorderOptions::AddTo(Program& program) {
   app.add_flag("--plan", plan,
                "Read once beside the ledger and say how much would be parked; changes nothing")
       ->group("Reorder");
-  app.add_option("--sink", sink,
-                 "jsonl:FILE, jsonl:- (standard output), table:schema.table, exec:COMMAND (records on "
-                 "its stdin, answers on its stdout), null (counts and checksums)")
+  app.add_option(
+         "--sink", sink,
+         "jsonl:FILE, jsonl:- (standard output), table:schema.table, exec:COMMAND (records on "
+         "its stdin, answers on its stdout), null (counts and checksums)")
       ->group("Sink");
   app.add_option("--sink-db", sink_db,
                  "Where the table is (libpq conninfo); default: the ledger's database, where rows "

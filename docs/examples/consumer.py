@@ -16,7 +16,10 @@ with open(sys.argv[1], "a") as outbox:
             continue
         for line in lines:
             record = json.loads(line)
-            outbox.write(f"{record['value']}\n")
+            if "value_b64" in record:  # Bytes that are no text.
+                outbox.write(f"base64 {record['value_b64']}\n")
+            elif record["value"] is not None:  # Else a tombstone: nothing to keep.
+                outbox.write(f"{record['value']}\n")
         outbox.flush()
         os.fsync(outbox.fileno())
         print(json.dumps({"stream": record["stream"], "done": f"{record['epoch']}:{record['offset']}"}), flush=True)

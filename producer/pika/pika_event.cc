@@ -44,9 +44,12 @@ void PikaEventWriter::String(Writer& writer, std::string_view text) {
 
 void PikaEventWriter::Base64(Writer& writer, std::string_view bytes) {
   absl::Base64Escape({bytes.data(), bytes.size()}, &base64_);
-  base64_ += '"';
-  base64_.insert(0, 1, '"');
-  Json(writer, base64_);
+  // Nothing to escape in it: copied past the writer, which only sets the comma.
+  writer.RawValue("", 0, rapidjson::kStringType);
+  char* out = json_.Push(base64_.size() + 2);
+  *out++ = '"';
+  std::memcpy(out, base64_.data(), base64_.size());
+  out[base64_.size()] = '"';
 }
 
 // What is JSON already is copied past the writer, which only sets the comma.

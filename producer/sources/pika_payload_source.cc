@@ -61,7 +61,8 @@ class PikaPayloadSource final : public PayloadSource {
     if (!notes.ok()) {
       return absl::FailedPreconditionError(
           absl::StrCat(std::string(notes.status().message()),
-                       "; its producer was an earlier version, or it is of a full copy"));
+                       "; its producer was an earlier version, it is of a full copy, or the "
+                       "ledger has the payload itself (--payload ledger)"));
     }
     LOCKSTEP_RETURN_IF_ERROR(Connect(range.first, *notes));
     LOCKSTEP_RETURN_IF_ERROR(ReadItems(range));

@@ -204,6 +204,12 @@ class PikaSource final : public Source {
         return absl::OkStatus();
       }
     }
+    if (options_.full_copy && !walk_ && !std::exchange(copy_asked_, true)) {
+      LOCKSTEP_RETURN_IF_ERROR(OpenCopy());
+      link_.reset();
+      phase_ = Phase::kCopying;
+      return absl::OkStatus();
+    }
     if (copy_ != nullptr) copy_->Release();
     phase_ = walk_ ? Phase::kWalking : Phase::kStreaming;
     ended_ = options_.until_end && !walk_ && read_to_ >= end_;
@@ -499,6 +505,7 @@ class PikaSource final : public Source {
   uint64_t content_mark_ = 0;         // Of the entry that ends at position_, while not verified.
   pika::BinlogPosition read_to_;      // Where that ends.
   pika::BinlogPosition end_;          // until_end: where the master's log ended at the start.
+  bool copy_asked_ = false;           // SourceOptions::full_copy has been obeyed.
   bool walk_ = false;                 // A copy is there and not walked to its end.
   bool copied_ = false;               // A copy was made, and no entry came since.
   bool ended_ = false;

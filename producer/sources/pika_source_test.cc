@@ -1032,6 +1032,29 @@ TEST_P(PikaCopyTest, WithoutItsFilesTheCopyIsMadeAgainUnderAGreaterId) {
   EXPECT_TRUE(CompareSourcePositions(again[0].at, events.back().at) > 0);
 }
 
+TEST_P(PikaCopyTest, OnRequestItIsMadeThoughTheBinlogReachesBack) {
+  Append(1, 20);
+  const std::vector<SourceEvent> events = ReadToEnd();
+  const std::string last = events.back().at;
+  source_.reset();
+  const std::vector<SourceEvent> none = ReadToEnd({std::nullopt, last, last});
+  EXPECT_THAT(none, IsEmpty());
+  source_.reset();
+  options_.full_copy = true;
+  // The dump is older than what is ledgered: it would take that back.
+  ASSERT_TRUE(Start({std::nullopt, last, last}, options_).ok());
+  std::vector<SourceEvent> refused;
+  const absl::Status status = PollUntil(1'000'000, refused);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("the full copy of db0 ends at"));
+  EXPECT_THAT(refused, IsEmpty());
+  source_.reset();
+  const std::string at = ToString(position_);
+  const std::vector<SourceEvent> again = ReadToEnd({std::nullopt, at, at});
+  EXPECT_EQ(again.size(), events.size());
+  EXPECT_TRUE(CompareSourcePositions(again[0].at, at) > 0) << again[0].at;
+}
+
 // A limit on file sizes fails a write as a full disk does.
 TEST_P(PikaCopyTest, AFullDiskStopsItAndWithSpaceAgainItIsWhole) {
   const auto limit = [](rlim_t bytes) {

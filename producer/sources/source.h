@@ -76,6 +76,7 @@ struct SourceOptions {
   std::string source_password = {};      // pika: the master's requirepass; empty: none is sent.
   std::string snapshot_dir = {};         // pika: where a full copy may be put; empty: none is made.
   std::string source_id = {};            // pika: what events call it; empty: host:port.
+  bool full_copy = false;                // pika: make one at the start, needed or not.
   bool unknown_stops = false;            // pika: at a command that is not known; else it passes.
   uint64_t snapshot_rate = 0;            // pika: bytes a second of a copy; 0: as they come.
   // pika: so long a pushed copy may make no progress before it is asked for again.

@@ -49,7 +49,8 @@ absl::StatusOr<std::unique_ptr<ExecSink>> ExecSink::Start(ExecSinkOptions option
   const std::string stream = ToString(options.stream);
   const pid_t parent = getpid();
   // Before the fork: behind it nothing may allocate.
-  std::vector<std::string> environment = {"LOCKSTEP_STREAM=" + stream};
+  // (LOCKSTEP_STREAM is a flag's form in the environment.)
+  std::vector<std::string> environment = {"LOCKSTEP_SINK_STREAM=" + stream};
   for (char** variable = environ; *variable != nullptr; ++variable) {
     environment.emplace_back(*variable);
   }
@@ -197,6 +198,7 @@ absl::Status ExecSink::TakeAnswer(std::string_view line) {
 }
 
 absl::Status ExecSink::Ended() {
+  // One that only closed its output is given some time to end, and then killed.
   const int status = Reap();
   const std::string how = WIFSIGNALED(status)
                               ? absl::StrCat("was ended by signal ", WTERMSIG(status))

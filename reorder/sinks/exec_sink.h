@@ -1,6 +1,7 @@
 // ExecSink gives records to a command, a consumer in any language (`exec:COMMAND`).
 //
-// The command is started once a stream, by /bin/sh -c, with LOCKSTEP_STREAM in its environment. It
+// The command is started once a stream, by /bin/sh -c, with LOCKSTEP_SINK_STREAM in its
+// environment. It
 // reads records as JSON lines on its standard input (docs/formats/record-json.md), in order, and
 // writes a line {"stream":"orders/0","done":"EPOCH:OFFSET"} to its standard output once everything
 // up to there has had its effect, a record or a batch at a time; `stream` may be left out. Standard
@@ -34,7 +35,8 @@ struct ExecSinkOptions {
 
 class ExecSink final : public Sink {
  public:
-  // Starts the command. It dies with this process. REQUIRES: SIGPIPE is ignored (StopRequest).
+  // Starts the command. Its shell dies with this process. REQUIRES: SIGPIPE is ignored
+  // (StopRequest).
   static absl::StatusOr<std::unique_ptr<ExecSink>> Start(ExecSinkOptions options);
   ~ExecSink() override;
   ExecSink(const ExecSink&) = delete;
@@ -63,7 +65,7 @@ class ExecSink final : public Sink {
   const ExecSinkOptions options_;
   const std::string stream_text_;
   pid_t pid_;
-  int in_;   // The command's standard input; -1: closed.
+  int in_;   // The command's standard input.
   int out_;  // Its standard output.
   std::optional<Position> sent_;
   std::optional<Position> done_;

@@ -87,7 +87,7 @@ TEST_F(ExecSinkTest, TheExamplesGetEveryRecordInOrder) {
 }
 
 TEST_F(ExecSinkTest, TheCommandKnowsItsStream) {
-  Start("echo \"$LOCKSTEP_STREAM\" >'" + Outbox() + "'; cat >/dev/null");
+  Start("echo \"$LOCKSTEP_SINK_STREAM\" >'" + Outbox() + "'; cat >/dev/null");
   sink_.reset();
   EXPECT_THAT(Lines(), testing::ElementsAre("orders/0"));
 }

@@ -87,28 +87,30 @@ def held_by_redis(redis, numbers):
 
 
 def not_in_its_binlog(events):
-    """Keys whose content the binlog does not tell, by the recorded masters' own faults, and which one it is."""
+    """(type, key) whose content the binlog does not tell, by the recorded masters' own faults, and which one it is."""
     excused = {}
     for event in events:
         args = [base64.b64decode(word) for word in event["args_b64"]]
-        op, keys = args[0].lower(), args[1:2]
-        if op in (b"spop", b"pfadd", b"pfmerge"):
-            excused[keys[0]] = "a random member" if op == b"spop" else "each server's own HyperLogLog"
-        elif op == b"smove":
-            keys = args[1:3]
+        op, key, kind = args[0].lower(), args[1] if len(args) > 1 else b"", event["data_type"]
+        why = None
+        if op == b"spop":
+            why = "a random member"
+        elif op in (b"pfadd", b"pfmerge"):
+            why = "each server's own HyperLogLog"
         elif op in (b"sunionstore", b"sinterstore", b"sdiffstore", b"zunionstore", b"zinterstore"):
             count = int(args[2]) if op.startswith(b"z") else 0
-            sources = args[3 : 3 + count] if count else args[2:]
-            if any(source in excused for source in sources):
-                excused[keys[0]] = "made of such keys"
+            if any((kind, source) in excused for source in (args[3 : 3 + count] if count else args[2:])):
+                why = "made of such keys"
         elif op in (b"zadd", b"zincrby") and b"-inf" in args:
-            excused[keys[0]] = "ranges and unions over -inf are wrong there"
+            why = "ranges and unions over -inf are wrong there"
         elif op == b"pksetexat" and args[2] == b"0":
-            excused[keys[0]] = "INCR or APPEND logged without the TTL, or APPEND to nothing without the value"
+            why = "INCR or APPEND logged without the TTL, or APPEND to nothing without the value"
         elif op in (b"expireat", b"pexpireat") and int(args[2]) // (1000 if op == b"pexpireat" else 1) > 1 << 31:
-            excused[keys[0]] = "a time beyond 2038 makes the key vanish"
-        if b"\0" in keys[0].rstrip(b"\0") if keys else False:
-            excused[keys[0]] = "4.0 loses keys with a NUL in the middle"
+            why = "a time beyond 2038 makes the key vanish"
+        elif b"\0" in key.rstrip(b"\0"):
+            why = "4.0 loses keys with a NUL in the middle"
+        if why:
+            excused |= {(name, key): why for name in (TYPES if kind not in TYPES else (kind,))}
     return excused
 
 
@@ -242,8 +244,8 @@ def main():
                     excused = not_in_its_binlog(pipeline.events)
                     if way == "copy":
                         # 3.5 does not hand out its streams, and 4.0 a mangled name for a key with a NUL in the middle.
-                        excused = {key: "" for kind, key in found if (kind == "stream" and version.startswith("3.5")) or key.endswith(b"nul\0")}
-                    wrong = {name: what for name, what in found.items() if name[1] not in excused}
+                        excused = {(kind, key): "" for kind, key in found if (kind == "stream" and version.startswith("3.5")) or key.endswith(b"nul\0")}
+                    wrong = {name: what for name, what in found.items() if name not in excused}
                     print(f"  {name}: {len(pipeline.events)} events, {len(found) - len(wrong)} keys excused, {len(wrong)} wrong")
                     if len(found) - len(wrong) > EXCUSED_MAX:
                         wrong["too", b"many"] = f"excused: {sorted(found)}"
