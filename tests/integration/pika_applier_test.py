@@ -220,7 +220,8 @@ def main():
                 continue
             directory = Path(scratch) / folder.name
             directory.mkdir()
-            subprocess.run(["tar", "--zstd", "-xf", folder / "large.tar.zst", "-C", directory], check=True)
+            archive = (folder / "large.tar.zst").resolve()
+            subprocess.run(["cmake", "-E", "tar", "xf", archive], cwd=directory, check=True)
             version = folder.name.partition("-")[0]
             for database in sorted({json.loads(line)["db"] for line in (directory / "expected-full-sync.jsonl").open()}):
                 for way in ("binlog", "copy"):
