@@ -13,12 +13,8 @@ a drill exits 1.
 """
 
 import argparse
-import contextlib
-import json
 import os
 import random
-import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -28,9 +24,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "support")]
 import business  # noqa: E402
 import checker  # noqa: E402
 import evidence  # noqa: E402
-import parts  # noqa: E402
-from processes import NotReady  # noqa: E402
-from programs import BIN, ProgramFailed, Programs  # noqa: E402
+import rounds  # noqa: E402
+from programs import BIN, Programs  # noqa: E402
 from stack import Stack  # noqa: E402
 
 TOPIC = "orders"
@@ -310,46 +305,24 @@ class Round:
         self.programs.follow(f"gate_{gate}_{site}", self.gate_argv(site, gate, mode), cwd=self.site[site])
 
 
-def commit_id():
-    git = ["git", "-C", str(parts.SOURCE)]
-    commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True).stdout.strip()
-    dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True).stdout.strip()
-    return commit + ("+changes" if dirty else "")
-
-
 def drill(options):
-    failed = broken_seen = 0
-    journal = parts.cache_dir() / "drill-journal.jsonl"
     policies = MIX if options.policy == "mix" else (options.policy,)
-    for number in range(options.rounds):
-        seed, policy = options.seed + number, policies[(options.seed + number) % len(policies)]
-        print(f"round {number + 1}/{options.rounds}: seed {seed}, {policy}, {options.records} records")
-        begin = time.monotonic()
-        breaks = BREAKS if options.sabotage == "all" else tuple(filter(None, [options.sabotage]))
-        one = Round(seed, policy, options.records, breaks, lambda text: print(f"  {time.monotonic() - begin:5.1f} s  {text}"))
-        keep = parts.cache_dir() / "drill-failed" / f"{policy}-{seed}"
-        shutil.rmtree(keep, ignore_errors=True)
-        try:
-            found = one.run(keep)
-            verdict = dict(found.count)
-        except (ProgramFailed, NotReady, RuntimeError) as error:
-            found, verdict = str(error), {"failed": 1}
-        entry = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "commit": commit_id(), "seed": seed, "policy": policy,
-            "break": options.sabotage, "ok": not verdict, "findings": verdict, **one.facts, "seconds": round(time.monotonic() - begin, 1),
-        }  # fmt: skip
-        with open(journal, "a") as file:
-            file.write(json.dumps(entry) + "\n")
-        if verdict:
-            failed += 1
-            print(f"  FAILED: {found}\n  logs: {keep}\n  again: ./dev drill --rounds 1 --seed {seed} --policy {policy} --records {options.records}")
-        else:
-            shutil.rmtree(keep, ignore_errors=True)
-            print(f"  ok in {entry['seconds']} s: {found}")
-        for name, seen in one.broken.items():
-            broken_seen += bool(seen)
-            print(f"  {name} broken: {seen}")
-    history = [json.loads(line) for line in journal.read_text().splitlines()]
+    breaks = BREAKS if options.sabotage == "all" else tuple(filter(None, [options.sabotage]))
+
+    def policy_of(seed):
+        return policies[seed % len(policies)]
+
+    def kind(seed):
+        policy = policy_of(seed)
+        return policy, {"policy": policy, "break": options.sabotage}, f"--policy {policy} --records {options.records}"
+
+    failed, played, journal, history = rounds.play(
+        options.rounds, options.seed, "drill-journal.jsonl", kind,
+        lambda seed, tell: Round(seed, policy_of(seed), options.records, breaks, tell),
+    )  # fmt: skip
+    broken = [(name, seen) for one in played for name, seen in one.broken.items()]
+    for name, seen in broken:
+        print(f"{name} broken: {seen}")
     good = [entry for entry in history if entry["ok"] and not entry["break"]]
     bad = [entry for entry in history if not entry["ok"] and not entry["break"]]
     partial = [entry for entry in good if 0 < entry.get("mirrored", 0) < entry["ledgered"]]
@@ -357,23 +330,15 @@ def drill(options):
         f"{options.rounds - failed} rounds ok, {failed} failed; on this machine so far {len(good)} ok, {len(bad)} failed, "
         f"{len(partial)} of the good ones with a part of the records mirrored ({journal})"
     )
-    return 1 if failed or broken_seen else 0
+    return 1 if failed or any(seen for _, seen in broken) else 0
 
 
 def main():
     parser = argparse.ArgumentParser(prog="./dev drill", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=1, help="rounds, with seeds SEED, SEED+1, … (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=None, help="first seed; fixes the moment of the kill and all sizes (default: random)")
     parser.add_argument("--policy", choices=("mix", *POLICIES), default="mix", help="the mirror and the order of re-injection (default: mix, all in turn)")
     parser.add_argument("--records", type=int, default=200_000, help="instructions a round (default %(default)s)")
     parser.add_argument("--break", dest="sabotage", choices=(*BREAKS, "all"), help="break a promise on purpose; the judge must see it (exit 1)")
-    options = parser.parse_args()
-    if options.seed is None:
-        options.seed = random.randrange(1_000_000)
-    sys.stdout.reconfigure(line_buffering=True)
-    with contextlib.suppress(KeyboardInterrupt):
-        return drill(options)
-    return 130
+    return rounds.main(parser, drill)
 
 
 if __name__ == "__main__":

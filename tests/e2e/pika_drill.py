@@ -16,7 +16,6 @@ import base64
 import contextlib
 import json
 import random
-import shutil
 import subprocess
 import sys
 import threading
@@ -28,10 +27,9 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "support"), str(HERE.parents[1] / "
 import checker  # noqa: E402
 import evidence  # noqa: E402
 import parts  # noqa: E402
-from drill import commit_id  # noqa: E402
+import rounds  # noqa: E402
 from pika_applier import Redis  # noqa: E402
-from processes import NotReady  # noqa: E402
-from programs import ProgramFailed, Programs  # noqa: E402
+from programs import Programs  # noqa: E402
 from stack import Stack  # noqa: E402
 
 TOPIC, NAME, GATE, DATABASE = "pika", "K", "to_file", "db0"
@@ -114,7 +112,8 @@ class Round:
             self.binlog = Binlog()
             self.before()
             self.catastrophe()
-            self.failover()
+            if not self.failover():
+                return checker.Findings()  # It refused, as it must.
             self.heal()
             self.after()
             return self.judge()
@@ -188,14 +187,23 @@ class Round:
         return Redis(self.pika["s"]).call([("LOCKSTEP.END",)])[0].decode()
 
     def failover(self):
+        """False: the standby's Pika lacks what nothing else has, and the runbook refuses and says so."""
         payload = {"ledger": "ledger", "wal": f"wal:{self.stack.directory / 'wal'}", "standby": f"pika://{self.pika['s']}?db={DATABASE}"}
         argv = ["lockstep-mirror-reconcile", "failover", "--topic", TOPIC, "--brokers", self.stack.brokers["s"]]
         argv += ["--ledger", self.stack.conninfo("pg_s"), "--promote-with", "pg_promote", "--payload", payload[self.payload]]
-        outcome = self.programs.call("failover", argv + ["--execute", "--yes", "--format", "json"]).summary
+        argv += ["--execute", "--yes", "--format", "json"]
+        if self.payload == "standby" and self.facts["replicated"] < self.facts["ledgered"]:
+            refused = self.programs.call("failover", argv, expect=(3,))
+            if "source behind ledger" not in refused.log + "\n".join(refused.lines):
+                raise RuntimeError(f"the failover does not say what the standby's Pika lacks:\n{refused.log}\n{refused.lines}")
+            self.tell("the failover names what the standby's Pika lacks, and changes nothing")
+            return False
+        outcome = self.programs.call("failover", argv).summary
         self.epoch = outcome["epoch"]
         for fact in ("gap_records", "reinjected", "unfilled"):
             self.facts[fact] = outcome[fact]
         self.tell(f"failover in {outcome['seconds']:.2f} s: gap {outcome['gap_records']}, re-injected {outcome['reinjected']} from {self.payload}")
+        return True
 
     def heal(self):
         """The replica lacks a tail that Kafka has."""
@@ -251,46 +259,26 @@ class Round:
 
 
 def drill(options):
-    failed = 0
-    journal = parts.cache_dir() / "pika-drill-journal.jsonl"
-    for number in range(options.rounds):
-        seed = options.seed + number
-        payload = PAYLOADS[seed % len(PAYLOADS)] if options.payload == "mix" else options.payload
-        print(f"round {number + 1}/{options.rounds}: seed {seed}, payload from {payload}, {options.records} commands")
-        begin = time.monotonic()
-        one = Round(seed, payload, options.records, lambda text: print(f"  {time.monotonic() - begin:5.1f} s  {text}"))
-        keep = parts.cache_dir() / "drill-failed" / f"pika-{payload}-{seed}"
-        shutil.rmtree(keep, ignore_errors=True)
-        try:
-            found = one.run(keep)
-            verdict = dict(found.count)
-        except (ProgramFailed, NotReady, RuntimeError, subprocess.SubprocessError) as error:
-            found, verdict = str(error), {"failed": 1}
-        entry = {"commit": commit_id(), "seed": seed, "payload": payload, "ok": not verdict, "findings": verdict, **one.facts}
-        with open(journal, "a") as file:
-            file.write(json.dumps(entry | {"seconds": round(time.monotonic() - begin, 1)}) + "\n")
-        if verdict:
-            failed += 1
-            print(f"  FAILED: {found}\n  logs: {keep}\n  again: ./dev drill --pika --rounds 1 --seed {seed} --payload {payload} --records {options.records}")
-        else:
-            shutil.rmtree(keep, ignore_errors=True)
-    print(f"{options.rounds - failed} rounds ok, {failed} failed ({journal})")
+    def payload_of(seed):
+        return PAYLOADS[seed % len(PAYLOADS)] if options.payload == "mix" else options.payload
+
+    def kind(seed):
+        payload = payload_of(seed)
+        return f"pika payload from {payload}", {"payload": payload}, f"--pika --payload {payload} --records {options.records}"
+
+    failed, _, journal, history = rounds.play(
+        options.rounds, options.seed, "pika-drill-journal.jsonl", kind, lambda seed, tell: Round(seed, payload_of(seed), options.records, tell)
+    )
+    good = sum(entry["ok"] for entry in history)
+    print(f"{options.rounds - failed} rounds ok, {failed} failed; on this machine so far {good} ok, {len(history) - good} failed ({journal})")
     return 1 if failed else 0
 
 
 def main():
     parser = argparse.ArgumentParser(prog="./dev drill --pika", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="rounds, with seeds SEED, SEED+1, … (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=None, help="first seed; fixes the moment of the kill and all sizes (default: random)")
     parser.add_argument("--payload", choices=("mix", *PAYLOADS), default="mix", help="where the lost tail comes from (default: all in turn)")
     parser.add_argument("--records", type=int, default=20_000, help="commands a round (default %(default)s)")
-    options = parser.parse_args()
-    if options.seed is None:
-        options.seed = random.randrange(1_000_000)
-    sys.stdout.reconfigure(line_buffering=True)
-    with contextlib.suppress(KeyboardInterrupt):
-        return drill(options)
-    return 130
+    return rounds.main(parser, drill)
 
 
 if __name__ == "__main__":
