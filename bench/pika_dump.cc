@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include <rocksdb/db.h>
 
 #include "producer/pika/dump_format.h"
@@ -82,8 +83,9 @@ absl::Status MakePikaDump(const std::string& directory, int64_t keys, int64_t fi
         const std::string hash = "hash";
         const std::string version = LittleEndian(1, 4);
         status =
-            db.Put(no_wal, hash, LittleEndian(static_cast<uint64_t>(fields), 4) + version + never);
-        const std::string prefix = LittleEndian(hash.size(), 4) + hash + version;
+            db.Put(no_wal, hash,
+                   absl::StrCat(LittleEndian(static_cast<uint64_t>(fields), 4), version, never));
+        const std::string prefix = absl::StrCat(LittleEndian(hash.size(), 4), hash, version);
         const std::string value(20, 'v');
         for (int64_t i = 0; i < fields && status.ok(); ++i) {
           status = db.Put(no_wal, handles[1], prefix + Numbered("field-", i), value);

@@ -9,8 +9,8 @@
 
 namespace lockstep::bench {
 
-// At position 1:0. `keys` strings with values of 100 B, and one hash of `fields` fields with 20 B each (0: none).
-// `directory` is made, and must not be there.
+// At position 1:0. `keys` strings with values of 100 B, and one hash of `fields` fields with 20 B
+// each (0: none). `directory` is made, and must not be there.
 absl::Status MakePikaDump(const std::string& directory, int64_t keys, int64_t fields);
 
 }  // namespace lockstep::bench

@@ -78,7 +78,7 @@ PayloadRouter::Candidate PayloadRouter::Open(const PayloadSpec& spec, const std:
                                                    .patience = options_.patience});
     candidate.why = opened.status();
     if (opened.ok()) candidate.source = std::move(opened).value();
-    if (opened.ok() && IsPika(spec)) {
+    if (candidate.source != nullptr && IsPika(spec)) {
       candidate.source = std::make_unique<WithRunPayload>(ledger_, std::move(candidate.source));
     }
   }

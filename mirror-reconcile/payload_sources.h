@@ -25,7 +25,7 @@ class RunPayloads {
  public:
   explicit RunPayloads(Ledger& ledger) : ledger_(ledger) {}
   // Empty: the ledger keeps none.
-  absl::StatusOr<std::string> Of(StreamId stream, const Run& run);
+  absl::StatusOr<std::string> Of(StreamId stream, const Run& wanted);
 
  private:
   absl::Status ReadAhead(StreamId stream, const Run& from, std::vector<Run>& ahead);

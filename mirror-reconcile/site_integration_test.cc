@@ -731,7 +731,7 @@ TEST_F(FailoverTest, SourceBehindTheLedgerStopsIt) {
   pair_->Kill(PostgresPair::kPrimary);
   EXPECT_EQ(RunProgram(Execute()).code, 3);
   std::vector<std::string> accepted = Execute();
-  accepted.push_back("--accept-source-loss");
+  accepted.emplace_back("--accept-source-loss");
   EXPECT_EQ(RunProgram(accepted).code, 0);
 }
 

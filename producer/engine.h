@@ -47,7 +47,7 @@ class Producer::Engine {
   // --- start (start.cc)
   absl::Status CheckTopics();
   // The topic's partition count; adds its streams.
-  absl::StatusOr<int32_t> CheckTopic(KafkaAdmin& admin, const std::string& topic);
+  absl::StatusOr<int32_t> CheckTopic(KafkaAdmin& admin, const std::string& name);
   absl::StatusOr<TopicInfo> CreateTopic(KafkaAdmin& admin, const std::string& name);
   absl::Status OpenKafka();
   absl::Status StartTenure();
@@ -121,7 +121,7 @@ class Producer::Engine {
     bool ending = false;      // Takes no more records.
     bool checkpoint = false;  // Its checkpoint is produced.
     bool commit_asked = false;
-    uint64_t last = 0;        // The number of its last event.
+    uint64_t last = 0;  // The number of its last event.
     std::vector<std::pair<uint64_t, Offset>> delivered = {};
   };
   std::optional<OpenTransaction> transaction_;

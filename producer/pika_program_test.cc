@@ -536,7 +536,8 @@ TEST_P(PikaCopyProgramTest, KilledInAFullCopyEveryEventComesOnce) {
   }
   for (const auto& [id, times] : ids) ASSERT_EQ(times, 1) << id;
   EXPECT_EQ(copies[""], 500);
-  ASSERT_EQ(copies.size(), 2U);
+  // One that had got next to nowhere may have been begun anew; the last one is whole.
+  ASSERT_GE(copies.size(), 2U);
   const auto reader = pika::DumpReader::Open(dump, 0).value();
   pika::DumpBatch batch;
   while (reader->Next(batch).value()) {

@@ -136,7 +136,7 @@ class Journal {
     return number;
   }
 
-  void Append(std::string line) {
+  void Append(const std::string& line) {
     trace_.push_back(absl::StrCat(absl::Dec(now_us_ / 1000, absl::kSpacePad6), " ms  ", line));
   }
 

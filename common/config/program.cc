@@ -429,7 +429,7 @@ std::optional<ExitCode> Program::Parse(int argc, const char* const* argv,
       app_.exit(error);
       return ExitCode::kYes;
     }
-    complaints.push_back(error.what());
+    complaints.emplace_back(error.what());
     Complain(description_.name, complaints);
     return ExitCode::kCouldNot;
   }

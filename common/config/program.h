@@ -115,7 +115,7 @@ class Program {
   class FileReader;  // Feeds our file to CLI11.
 
   void AddCommonFlags(unsigned flags);
-  absl::Status ReadFile(const std::string& path, std::vector<CLI::ConfigItem>& items);
+  absl::Status ReadFile(const std::string& text, std::vector<CLI::ConfigItem>& items);
   absl::Status CollectKafkaProperties();
   void NameEnvironment(CLI::App& app);
   bool TakesFrom(const std::string& section) const;

@@ -229,7 +229,7 @@ absl::StatusOr<TopicInfo> KafkaAdmin::DescribeOrCreate(const NewTopic& topic, Ti
   if (created.ok()) {
     std::string settings;
     for (const auto& [name, value] : topic.settings) {
-      settings += (settings.empty() ? "" : ",") + name + "=" + value;
+      absl::StrAppend(&settings, settings.empty() ? "" : ",", name, "=", value);
     }
     Log(LogLevel::kInfo, "topic_created",
         {{"topic", topic.name},

@@ -21,8 +21,8 @@ absl::Status TransactionStatus(rd_kafka_error_t* raw, const char* what) {
   if (rd_kafka_error_is_retriable(error.get())) return absl::UnavailableError(message);
   const absl::StatusCode code = KafkaStatus(rd_kafka_error_code(error.get()), what).code();
   // What the table does not know is retriable to it; librdkafka has just said that this is not.
-  return absl::Status(
-      code == absl::StatusCode::kUnavailable ? absl::StatusCode::kInternal : code, message);
+  return absl::Status(code == absl::StatusCode::kUnavailable ? absl::StatusCode::kInternal : code,
+                      message);
 }
 
 int Milliseconds(std::chrono::milliseconds timeout) { return static_cast<int>(timeout.count()); }
@@ -113,7 +113,7 @@ absl::StatusOr<KafkaProducer::Produced> KafkaProducer::Produce(ProducerTopic top
     }
   }
 
-  std::array<rd_kafka_vu_t, 8> fields;
+  std::array<rd_kafka_vu_t, 8> fields;  // NOLINT(*-member-init): written before it is read.
   size_t count = 0;
   const auto next = [&](rd_kafka_vtype_t type) -> auto& {
     fields[count].vtype = type;

@@ -50,7 +50,7 @@ class DumpReader {
   class Store;
   struct Unit {
     std::string directory;
-    DataType type;
+    DataType type = DataType::kUnknown;
   };
 
   DumpReader(DumpFamily family, std::vector<Unit> units, int64_t now_ms);

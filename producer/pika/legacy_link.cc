@@ -73,7 +73,7 @@ void LegacyLink::Connect(Channel channel, const std::vector<Tcp::endpoint>& to) 
         if (command) {
           SetConnected();
           master_ = peer.address();
-          if (absl::Status status = Listen(); !status.ok()) return Fail(std::move(status));
+          if (const absl::Status status = Listen(); !status.ok()) return Fail(status);
           session_.emplace(slave_, NowMs());
         }
         OnOpen(channel);

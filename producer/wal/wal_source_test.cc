@@ -12,7 +12,6 @@ namespace lockstep {
 namespace {
 
 using std::chrono::milliseconds;
-using testing::ElementsAre;
 using testing::ElementsAreArray;
 using testing::HasSubstr;
 using testing::IsEmpty;

@@ -5,7 +5,6 @@
 namespace lockstep {
 namespace {
 
-using testing::ElementsAre;
 using testing::ElementsAreArray;
 using testing::HasSubstr;
 using testing::IsEmpty;

@@ -156,7 +156,7 @@ absl::Status ExecSink::WriteSome() {
 }
 
 absl::Status ExecSink::ReadSome() {
-  std::array<char, 16 * 1024> bytes;
+  std::array<char, 16 * 1024> bytes{};
   const ssize_t count = read(out_, bytes.data(), bytes.size());
   if (count < 0) return errno == EAGAIN || errno == EINTR ? absl::OkStatus() : Ended();
   if (count == 0) return Ended();

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -164,7 +164,8 @@ absl::Status JsonlStdoutSink::Write(std::span<const ReadyRecord> records) {
     const ssize_t count = write(fd_, rest.data(), rest.size());
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) {
-      return absl::UnavailableError(absl::StrCat("standard output: ", std::strerror(errno)));
+      return absl::UnavailableError(
+          absl::StrCat("standard output: ", std::generic_category().message(errno)));
     }
     rest.remove_prefix(static_cast<size_t>(count));
   }
@@ -177,7 +178,7 @@ bool LocksFence(const std::string& path) {
   constexpr int64_t kCifs = 0xFF534D42;
   constexpr int64_t kSmb2 = 0xFE534D42;
   constexpr int64_t kFuse = 0x65735546;
-  struct statfs info;
+  struct statfs info {};
   if (statfs(path.c_str(), &info) != 0) return false;
   const auto type = static_cast<int64_t>(static_cast<uint32_t>(info.f_type));
   return type != kNfs && type != kSmb && type != kCifs && type != kSmb2 && type != kFuse;

@@ -90,7 +90,7 @@ class JsonlSink final : public Sink {
 class JsonlStdoutSink final : public Sink {
  public:
   // `fd` is written to as it is.
-  JsonlStdoutSink(StreamName stream, int fd) : stream_text_(ToString(stream)), fd_(fd) {}
+  JsonlStdoutSink(const StreamName& stream, int fd) : stream_text_(ToString(stream)), fd_(fd) {}
 
   SinkKind kind() const override { return SinkKind::kBlind; }
   absl::StatusOr<std::optional<Position>> Last() override {
