@@ -110,7 +110,8 @@ void Gate::Leaves(Position position) {
 }
 
 void Gate::Left(Position position) {
-  LOCKSTEP_CHECK(last_left_ == position, "what is done has left");
+  LOCKSTEP_CHECK(position <= last_left_, "what is done has left");
+  LOCKSTEP_CHECK(done_ <= position, "what is done stays done");
   done_ = position;
 }
 

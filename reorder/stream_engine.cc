@@ -20,17 +20,7 @@ constexpr milliseconds kPollBusy{5};    // With a done to be written when nothin
 constexpr milliseconds kPollIdle{200};  // … and without.
 constexpr milliseconds kRepeatPauseMax{500};
 constexpr seconds kOpenPatience{10};
-constexpr seconds kEndGrace{2};  // What a topic's end may lag behind the ledger or a mirror.
-constexpr seconds kTellFirst{10};
-constexpr seconds kTellAgain{60};
 constexpr size_t kInDoubtListMax = 1'000;
-
-ExitCode ExitCodeFor(const absl::Status& status) {
-  if (absl::IsDataLoss(status)) {
-    return IsInconsistentOffsets(status) ? ExitCode::kRefused : ExitCode::kNo;
-  }
-  return ExitCodeOf(status);
-}
 
 }  // namespace
 
@@ -41,7 +31,8 @@ StreamEngine::StreamEngine(StreamEngineOptions options, Ledger& ledger, Sink& si
       sink_(&sink),
       progress_(&progress),
       spill_(options_.spill_directory),
-      parking_(options_.buffer_bytes, spill_) {
+      parking_(options_.buffer_bytes, spill_),
+      waiting_log_(options_.reader.stream, options_.group, progress.waiting_since_ms) {
   // What is taken out for one batch stays in memory beside the rest.
   options_.reader.ready_bytes_max =
       std::min(options_.reader.ready_bytes_max, options_.buffer_bytes / 4);
@@ -49,6 +40,8 @@ StreamEngine::StreamEngine(StreamEngineOptions options, Ledger& ledger, Sink& si
 
 StreamResult StreamEngine::Run(const StopRequested& stop_requested) {
   Ended ended;
+  stop_requested_ = &stop_requested;
+  sink_->Attach(*this);
   if (options_.spill_at_once) ended.why = spill_.Open();
   if (ended.why.ok()) ended.why = OpenGate();
   if (ended.why.ok()) ended.why = ResolveDoubt();
@@ -56,7 +49,7 @@ StreamResult StreamEngine::Run(const StopRequested& stop_requested) {
   if (ended.why.ok()) {
     ended = Loop(stop_requested);
   } else {
-    ended.exit_code = ExitCodeFor(ended.why);
+    ended.exit_code = StreamExitCode(ended.why);
   }
   result_.exit_code = ended.exit_code;
   result_.why = ended.why;
@@ -222,7 +215,7 @@ StreamEngine::Ended StreamEngine::Loop(const StopRequested& stop_requested) {
   if (!absl::IsAborted(status) && gate_->owes_done()) {
     WriteDone([] { return true; }).IgnoreError();  // Best effort, as above.
   }
-  return {ExitCodeFor(status), status};
+  return {StreamExitCode(status), status};
 }
 
 absl::Status StreamEngine::SendOut(std::vector<ReadyRecord>& records,
@@ -242,12 +235,25 @@ absl::Status StreamEngine::SendOut(std::vector<ReadyRecord>& records,
       record.in_doubt = gate_->MayHaveLeft(record.position);
       if (record.in_doubt) ++result_.in_doubt;
     }
-    LOCKSTEP_RETURN_IF_ERROR(Annotate(sink_->Write(records), "sink"));
-    LOCKSTEP_RETURN_IF_ERROR(Annotate(sink_->Sync(), "sink"));
+    LOCKSTEP_RETURN_IF_ERROR(Annotate(LetOut(records), "sink"));
     gate_->Left(last);
   }
   result_.emitted += static_cast<int64_t>(records.size());
   return absl::OkStatus();
+}
+
+// Of a batch that fails in the middle, what the sink knows to be outside is not left in doubt.
+absl::Status StreamEngine::LetOut(std::vector<ReadyRecord>& records) {
+  absl::Status status = sink_->Write(records);
+  if (status.ok()) status = sink_->Sync();
+  if (status.ok()) return status;
+  const std::optional<Position> known = sink_->KnownDone();
+  if (!known.has_value() || *known < records.front().position) return status;
+  gate_->Left(*known);
+  result_.emitted += std::count_if(records.begin(), records.end(), [&](const ReadyRecord& record) {
+    return record.position <= *known;
+  });
+  return status;
 }
 
 absl::Status StreamEngine::WriteDone(const StopRequested& stop_requested) {
@@ -301,61 +307,32 @@ absl::Status StreamEngine::Commit(const MoveCursorRequest& move,
 std::optional<StreamEngine::Ended> StreamEngine::Stalled() const {
   const std::optional<Waiting>& waiting = reader_->waiting();
   if (!waiting.has_value()) return std::nullopt;
-  const auto since = steady_clock::now() - waiting->since;
-  const std::string text =
-      absl::StrCat("stream ", ToString(options_.reader.stream), " waits for ", waiting->Describe());
-  switch (waiting->what) {
-    case Waiting::For::kLogRecord:
-      if (options_.until_end) {
-        if (since < kEndGrace) return std::nullopt;
-        return Ended{ExitCode::kNo, absl::DataLossError(text)};
-      }
-      if (since >= options_.stall_timeout) {
-        return Ended{ExitCode::kRefused, absl::DataLossError("inconsistent-offsets: " + text)};
-      }
-      return std::nullopt;
-    case Waiting::For::kFrozenRecord:
-      if (options_.until_end && since >= kEndGrace) {
-        return Ended{ExitCode::kNo, absl::DataLossError(text)};
-      }
-      return std::nullopt;
-    case Waiting::For::kLedgerRow:
-    case Waiting::For::kLog:
-      if (options_.until_end && since >= options_.stall_timeout) {
-        return Ended{ExitCode::kNo, absl::DeadlineExceededError(text)};
-      }
-      return std::nullopt;
-    case Waiting::For::kLedger:
-    case Waiting::For::kBrokers:
-      if (options_.until_end && since >= options_.stall_timeout) {
-        return Ended{ExitCode::kCouldNot, absl::UnavailableError(text)};
-      }
-      return std::nullopt;
-  }
-  return std::nullopt;
+  return EndOfWaiting(options_.reader.stream, *waiting, steady_clock::now() - waiting->since,
+                      options_.until_end, options_.stall_timeout);
 }
 
-// Says what it waits for after a while, and again every minute.
 void StreamEngine::NoteWaiting() {
   const std::optional<Waiting>& waiting = reader_->waiting();
-  if (!waiting.has_value()) {
-    progress_->waiting_since_ms = 0;
-    told_.reset();
-    return;
+  if (waiting.has_value()) {
+    waiting_log_.Waits(waiting->Describe(), waiting->since);
+  } else {
+    waiting_log_.WaitsForNothing();
   }
-  const auto since_ms =
-      std::chrono::duration_cast<milliseconds>(waiting->since.time_since_epoch()).count();
-  progress_->waiting_since_ms = since_ms;
-  const auto now = steady_clock::now();
-  if (!told_.has_value() || !told_->Same(*waiting)) tell_again_ = waiting->since + kTellFirst;
-  told_ = waiting;
-  if (now < tell_again_) return;
-  tell_again_ = now + kTellAgain;
-  Log(LogLevel::kWarn, "waiting",
-      {{"stream", options_.reader.stream},
-       {"group", options_.group},
-       {"for", waiting->Describe()},
-       {"since_s", std::chrono::duration_cast<seconds>(now - waiting->since).count()}});
+}
+
+// ---------------------------------------------------------------- what the sink asks
+
+std::optional<steady_clock::time_point> StreamEngine::StopBy() {
+  if (stop_requested_ == nullptr || !(*stop_requested_)()) return std::nullopt;
+  const auto now = std::chrono::duration_cast<milliseconds>(steady_clock::now().time_since_epoch());
+  int64_t stop_by_ms = 0;  // The first who sees the stop says when.
+  const int64_t proposed = (now + options_.drain_timeout).count();
+  if (stop_by_ms_.compare_exchange_strong(stop_by_ms, proposed)) stop_by_ms = proposed;
+  return steady_clock::time_point(milliseconds(stop_by_ms));
+}
+
+void StreamEngine::Waits(const std::string& for_what, steady_clock::time_point since) {
+  waiting_log_.Waits(for_what, since);
 }
 
 void StreamEngine::NoteProgress() {

@@ -26,7 +26,9 @@
 #include "reorder/parking/fifo_parking.h"
 #include "reorder/parking/rocks_chunk_store.h"
 #include "reorder/sinks/sink.h"
+#include "reorder/stream_end.h"
 #include "reorder/stream_reader.h"
+#include "reorder/waiting_log.h"
 
 namespace lockstep {
 
@@ -81,7 +83,7 @@ struct StreamProgress {
   std::atomic<bool> ready{false};            // The gate is in office and nothing is in doubt.
 };
 
-class StreamEngine {
+class StreamEngine final : private SinkHost {
  public:
   using StopRequested = std::function<bool()>;
 
@@ -92,10 +94,11 @@ class StreamEngine {
   StreamResult Run(const StopRequested& stop_requested);
 
  private:
-  struct Ended {  // Why the loop ended; OK and kYes: all is done.
-    ExitCode exit_code = ExitCode::kYes;
-    absl::Status why;
-  };
+  using Ended = StreamEnd;
+
+  // SinkHost.
+  std::optional<std::chrono::steady_clock::time_point> StopBy() override;
+  void Waits(const std::string& for_what, std::chrono::steady_clock::time_point since) override;
 
   absl::Status OpenGate();
   absl::Status ResolveDoubt();
@@ -103,6 +106,7 @@ class StreamEngine {
   absl::Status OpenReader();
   Ended Loop(const StopRequested& stop_requested);
   absl::Status SendOut(std::vector<ReadyRecord>& records, const StopRequested& stop_requested);
+  absl::Status LetOut(std::vector<ReadyRecord>& records);
   absl::Status Commit(const MoveCursorRequest& move, const StopRequested& stop_requested,
                       const std::function<lockstep::Commit<Moved>()>& call);
   absl::Status WriteDone(const StopRequested& stop_requested);
@@ -121,8 +125,9 @@ class StreamEngine {
   FifoParking parking_;  // Before the reader, which holds on to it.
   std::unique_ptr<StreamReader> reader_;
   StreamResult result_;
-  std::optional<Waiting> told_;                         // What was last logged as waited for …
-  std::chrono::steady_clock::time_point tell_again_{};  // … and when it is said again.
+  WaitingLog waiting_log_;
+  const StopRequested* stop_requested_ = nullptr;  // Run's.
+  std::atomic<int64_t> stop_by_ms_{0};             // Steady clock; 0: no stop was seen yet.
 };
 
 }  // namespace lockstep

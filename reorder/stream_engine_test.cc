@@ -41,8 +41,9 @@ class ListSink final : public Sink {
       last = record.position;
     }
     if (after_write) after_write();
-    return absl::OkStatus();
+    return outside;
   }
+  std::optional<Position> KnownDone() const override { return known_done; }
   absl::Status Sync() override {
     if (disk.ok()) synced = last;
     return disk;
@@ -52,6 +53,8 @@ class ListSink final : public Sink {
   std::optional<Position> last;
   std::optional<Position> synced;
   absl::Status disk;
+  absl::Status outside;
+  std::optional<Position> known_done;
   std::function<void()> after_write;
 
  private:
@@ -483,6 +486,27 @@ TEST_F(StreamEngineTest, NothingIsDoneBeforeTheSinkHasSyncedIt) {
   EXPECT_EQ(Run(Options(), sink).exit_code, ExitCode::kCouldNot);
   EXPECT_EQ(CursorNow().intent, At(1, 2));
   EXPECT_EQ(CursorNow().done, At(1, 1)) << "what was not synced is in doubt";
+}
+
+TEST_F(StreamEngineTest, OfABatchThatFailsOnlyWhatTheSinkDoesNotKnowStaysInDoubt) {
+  Open("A", cluster_id_);
+  Write(kTopic, {"A1", "A2", "A3", "A4"});
+  Append("A", 1, "{[0,4)}");
+  ListSink dying(SinkKind::kBlind);
+  dying.outside = absl::UnavailableError("gone");
+  dying.known_done = At(1, 1);
+  const StreamResult died = Run(Options(), dying);
+  EXPECT_EQ(died.exit_code, ExitCode::kCouldNot);
+  EXPECT_EQ(died.emitted, 2);
+  EXPECT_EQ(CursorNow().done, At(1, 1));
+  EXPECT_EQ(CursorNow().intent, At(1, 3));
+
+  StreamEngineOptions again = Options();
+  again.in_doubt = InDoubtPolicy::kResend;
+  again.old_gate_is_dead = true;
+  ListSink sink(SinkKind::kBlind);
+  EXPECT_EQ(Run(again, sink).exit_code, ExitCode::kYes);
+  EXPECT_THAT(sink.seen, ElementsAre("A3=A3?", "A4=A4?"));
 }
 
 TEST_F(StreamEngineTest, ContradictionsStopIt) {

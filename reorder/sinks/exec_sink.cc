@@ -130,19 +130,33 @@ absl::Status ExecSink::Pump(bool and_answered) {
     std::array<pollfd, 2> wait = {pollfd{out_, POLLIN, 0}, pollfd{in_, POLLOUT, 0}};
     const int count = poll(wait.data(), lines_.empty() ? 1 : 2, 100);
     if (count < 0 && errno != EINTR) return absl::InternalError("poll failed");
-    if (count <= 0) {
-      if (Clock::now() - moved_at < options_.answer_max) continue;
-      return absl::DeadlineExceededError(absl::StrCat(
-          "exec:", options_.command, ": no answer for ",
-          std::chrono::duration_cast<std::chrono::seconds>(options_.answer_max).count(), " s; ",
-          sent_ ? ToString(*sent_) : "", " was sent, ", done_ ? ToString(*done_) : "nothing",
-          " is done"));
-    }
+    LOCKSTEP_RETURN_IF_ERROR(CheckPatience(moved_at));
+    if (count <= 0) continue;
     moved_at = Clock::now();
     if (wait[0].revents != 0) LOCKSTEP_RETURN_IF_ERROR(ReadSome());
     if (wait[1].revents != 0) LOCKSTEP_RETURN_IF_ERROR(WriteSome());
   }
   return absl::OkStatus();
+}
+
+absl::Status ExecSink::CheckPatience(Clock::time_point moved_at) const {
+  const Clock::time_point now = Clock::now();
+  const auto so_far = [this] {
+    return absl::StrCat(sent_ ? ToString(*sent_) : "nothing", " was sent, ",
+                        done_ ? ToString(*done_) : "nothing", " is done");
+  };
+  if (now - moved_at >= options_.answer_max) {
+    return absl::DeadlineExceededError(
+        absl::StrCat("exec:", options_.command, ": no answer for ",
+                     std::chrono::duration_cast<std::chrono::seconds>(options_.answer_max).count(),
+                     " s; ", so_far()));
+  }
+  if (host_ == nullptr || now - moved_at < kLookEvery) return absl::OkStatus();
+  host_->Waits(absl::StrCat("the answer of exec:", options_.command), moved_at);
+  const auto stop_by = host_->StopBy();
+  if (!stop_by.has_value() || now < *stop_by) return absl::OkStatus();
+  return absl::CancelledError(
+      absl::StrCat("exec:", options_.command, ": stopped before it had answered; ", so_far()));
 }
 
 absl::Status ExecSink::WriteSome() {

@@ -7,7 +7,7 @@
 // up to there has had its effect, a record or a batch at a time; `stream` may be left out. Standard
 // error is ours. At the end its input is closed; it answers what is left and ends.
 //
-// Blind: a command that dies with records unanswered leaves them in doubt.
+// Blind: a command that dies leaves what it has not answered in doubt, and nothing else.
 #ifndef LOCKSTEP_REORDER_SINKS_EXEC_SINK_H_
 #define LOCKSTEP_REORDER_SINKS_EXEC_SINK_H_
 
@@ -47,15 +47,21 @@ class ExecSink final : public Sink {
     return absl::UnimplementedError("a command cannot be asked");
   }
   // Errors name the command: UNAVAILABLE, it has ended; DEADLINE_EXCEEDED, it hangs;
-  // INVALID_ARGUMENT, its answer makes no sense. All are final.
+  // INVALID_ARGUMENT, its answer makes no sense; CANCELLED, a stop was requested and it has not
+  // answered in time. All are final.
+  void Attach(SinkHost& host) override { host_ = &host; }
   absl::Status Write(std::span<const ReadyRecord> records) override;
   absl::Status Sync() override;
+  // What it has answered.
+  std::optional<Position> KnownDone() const override { return done_; }
 
  private:
   ExecSink(ExecSinkOptions options, pid_t pid, int in, int out);
   bool answered() const { return !sent_ || (done_ && *done_ >= *sent_); }
   // Writes and reads until all is written, and answered if `and_answered`.
   absl::Status Pump(bool and_answered);
+  // Whether it has kept us waiting too long: its own time, or ours.
+  absl::Status CheckPatience(std::chrono::steady_clock::time_point moved_at) const;
   absl::Status WriteSome();
   absl::Status ReadSome();
   absl::Status TakeAnswer(std::string_view line);
@@ -67,6 +73,7 @@ class ExecSink final : public Sink {
   pid_t pid_;
   int in_;   // The command's standard input.
   int out_;  // Its standard output.
+  SinkHost* host_ = nullptr;
   std::optional<Position> sent_;
   std::optional<Position> done_;
   absl::Status broken_;  // The first failure.

@@ -109,6 +109,7 @@ TEST_F(ExecSinkTest, OneThatEndsIsNamedWithWhatIsDone) {
   EXPECT_THAT(std::string(status.message()),
               HasSubstr("the command ended with 7; 2:4 was sent, 2:1 is done"));
   EXPECT_EQ(sink_->Sync(), status);  // For good.
+  EXPECT_EQ(sink_->KnownDone(), (Position{Epoch(2), Offset(1)}));
 }
 
 TEST_F(ExecSinkTest, OneThatIsNotThereIsNamed) {
@@ -121,6 +122,32 @@ TEST_F(ExecSinkTest, OneThatHangsIsGivenUp) {
   const absl::Status status = Send(0, 0);
   EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_THAT(std::string(status.message()), HasSubstr("2:0 was sent, nothing is done"));
+}
+
+// An engine that is asked to stop.
+class StoppingHost final : public SinkHost {
+ public:
+  std::optional<std::chrono::steady_clock::time_point> StopBy() override { return stop_by; }
+  void Waits(const std::string& for_what, std::chrono::steady_clock::time_point) override {
+    waits_for = for_what;
+  }
+  std::optional<std::chrono::steady_clock::time_point> stop_by;
+  std::string waits_for;
+};
+
+TEST_F(ExecSinkTest, AStopEndsTheWaitForAnAnswer) {
+  StoppingHost host;
+  Start("read line; echo '{\"done\":\"2:0\"}'; sleep 100", milliseconds(60'000), milliseconds(50));
+  sink_->Attach(host);
+  const auto start = std::chrono::steady_clock::now();
+  host.stop_by = start + milliseconds(300);
+  const absl::Status status = Send(0, 2);
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("2:2 was sent, 2:0 is done"));
+  EXPECT_EQ(sink_->KnownDone(), (Position{Epoch(2), Offset(0)}));
+  EXPECT_GE(std::chrono::steady_clock::now() - start, milliseconds(300));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(10'000));
+  EXPECT_THAT(host.waits_for, HasSubstr("the answer of exec:read line"));
 }
 
 TEST_F(ExecSinkTest, AnswersThatMakeNoSenseAreNamed) {

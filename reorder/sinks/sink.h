@@ -11,6 +11,7 @@
 #ifndef LOCKSTEP_REORDER_SINKS_SINK_H_
 #define LOCKSTEP_REORDER_SINKS_SINK_H_
 
+#include <chrono>
 #include <optional>
 #include <span>
 #include <string>
@@ -25,9 +26,26 @@
 
 namespace lockstep {
 
+// What a sink that waits for its outside, or repeats, asks of the engine that drives it.
+class SinkHost {
+ public:
+  virtual ~SinkHost() = default;
+
+  // nullopt: no stop was requested. Else the moment by which the sink answers, if need be with
+  // CANCELLED. Thread-safe.
+  virtual std::optional<std::chrono::steady_clock::time_point> StopBy() = 0;
+  // Shows what the stream waits for since when; called now and then while that lasts. On the
+  // stream's thread.
+  virtual void Waits(const std::string& for_what, std::chrono::steady_clock::time_point since) = 0;
+};
+
 class Sink {
  public:
   virtual ~Sink() = default;
+
+  // Called once, before the first Write, by an engine that can be asked. `host` outlives the last
+  // call of Write and Sync.
+  virtual void Attach(SinkHost& host) { static_cast<void>(host); }
 
   virtual SinkKind kind() const = 0;
 
@@ -35,10 +53,15 @@ class Sink {
   // kBlind.
   virtual absl::StatusOr<std::optional<Position>> Last() = 0;
 
-  // Lets the records out, in order. An error may leave any prefix outside.
+  // Lets the records out, in order. An error may leave any prefix outside. CANCELLED: it gave up
+  // because a stop was requested.
   virtual absl::Status Write(std::span<const ReadyRecord> records) = 0;
   // Returns when all that was written is outside and will stay there.
   virtual absl::Status Sync() = 0;
+
+  // After an error: up to where what was written is outside for good, as far as the sink knows.
+  // Only what lies above stays in doubt. nullopt: it knows nothing beyond the last Sync.
+  virtual std::optional<Position> KnownDone() const { return std::nullopt; }
 
   // kTransactional: records and cursor in one transaction, which repeats harmlessly. Others are not
   // asked.
