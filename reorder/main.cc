@@ -61,8 +61,9 @@ absl::StatusOr<StreamPlan> PlanOne(const CommonOptions& common, const ReorderOpt
     return absl::NotFoundError("the ledger knows no stream " + ToString(stream));
   }
   LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<Cursor> cursors, ledger.ReadCursors());
+  const bool from_cursor = !options.from_start && options.reorder_mode != ReorderMode::kReplay;
   for (const Cursor& cursor : cursors) {
-    if (cursor.group == options.group && cursor.stream == reader.stream_id && !options.from_start) {
+    if (from_cursor && cursor.group == options.group && cursor.stream == reader.stream_id) {
       reader.after = cursor.done;
     }
   }
@@ -116,6 +117,7 @@ absl::StatusOr<std::vector<std::unique_ptr<StreamThread>>> OpenStreams(
     engine.mode = options.reorder_mode;
     engine.group = options.group;
     engine.from_start = options.from_start;
+    engine.replay_from = options.replay_from;
     engine.in_doubt = options.in_doubt_policy;
     engine.old_gate_is_dead = options.old_gate_is_dead;
     engine.until_end = options.until_end;
@@ -148,7 +150,7 @@ void Watch(std::vector<std::unique_ptr<StreamThread>>& threads, const Progress& 
     for (size_t i = 0; i < threads.size(); ++i) {
       const bool ended = threads[i]->ended;
       all_ended = all_ended && ended;
-      emitted += progress[i]->emitted;
+      emitted += progress[i]->emitted + progress[i]->replayed;
       expected += progress[i]->expected;
       if (!ended) continue;
       const ExitCode code = threads[i]->result.exit_code;

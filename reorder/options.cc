@@ -48,12 +48,13 @@ void ReorderOptions::AddTo(Program& program) {
   app.add_option("--mode", mode,
                  "gate: at the primary, lets a record out once everything up to it is settled and "
                  "durable; recover: after a failover, goes on where the dead site's gate stood, in "
-                 "its order")
+                 "its order; replay: gives the sink what was sent before again, marked, then goes "
+                 "on")
       ->group("Reorder");
   app.add_option("--group", group, "Consumer group, the cursor's name")->group("Reorder");
   app.add_option("--from", from,
                  "cursor: go on where the group stands; start: a group that has sent nothing "
-                 "begins at the first record")
+                 "begins at the first record; EPOCH:OFFSET: replay begins there")
       ->capture_default_str()
       ->group("Reorder");
   app.add_option("--buffer", buffer,
@@ -110,12 +111,13 @@ std::vector<std::string> ReorderOptions::Validate(const CommonOptions& common) {
   const auto require = [&](bool given, const char* what) {
     if (!given) complaints.push_back(absl::StrCat(what, " is required"));
   };
-  if (mode == "per-producer" || mode == "replay" || buffer == "bounded") {
+  if (mode == "per-producer" || buffer == "bounded") {
     complaints.emplace_back(
-        "this version knows the modes gate and recover, and the buffers auto, memory and spill");
+        "this version knows the modes gate, recover and replay, and the buffers auto, memory and "
+        "spill");
     return complaints;
   }
-  require(!mode.empty(), "--mode gate or recover");
+  require(!mode.empty(), "--mode gate, recover or replay");
   require(!group.empty(), "--group");
   require(!common.brokers.empty(), "--brokers");
   require(!common.ledger.empty(), "--ledger");
@@ -123,10 +125,12 @@ std::vector<std::string> ReorderOptions::Validate(const CommonOptions& common) {
   require(!sink.empty() || plan, "--sink");
   if (!mode.empty()) {
     Choose<ReorderMode>("--mode", mode,
-                        {{"gate", ReorderMode::kGate}, {"recover", ReorderMode::kRecover}},
+                        {{"gate", ReorderMode::kGate},
+                         {"recover", ReorderMode::kRecover},
+                         {"replay", ReorderMode::kReplay}},
                         reorder_mode, complaints);
   }
-  Choose<bool>("--from", from, {{"cursor", false}, {"start", true}}, from_start, complaints);
+  ValidateFrom(complaints);
   Choose<InDoubtPolicy>("--in-doubt", in_doubt,
                         {{"hold", InDoubtPolicy::kHold},
                          {"resend", InDoubtPolicy::kResend},
@@ -151,10 +155,29 @@ std::vector<std::string> ReorderOptions::Validate(const CommonOptions& common) {
       complaints.push_back(absl::StrCat("--sink ", std::string(spec.status().message())));
     }
   }
+  if (const char* const why = WhyNotReplayed(sink_spec);
+      reorder_mode == ReorderMode::kReplay && why != nullptr) {
+    complaints.push_back(absl::StrCat("--mode replay with --sink ", sink, ": ", why));
+  }
   if (!sink_db.empty() && sink_spec.kind != SinkSpec::Kind::kTable) {
     complaints.emplace_back("--sink-db belongs to --sink table:…");
   }
   return complaints;
+}
+
+// Replay begins at the first record unless a position is named; it has no other use for --from.
+void ReorderOptions::ValidateFrom(std::vector<std::string>& complaints) {
+  const auto position = ParsePosition(from);
+  if (!position.ok()) {
+    Choose<bool>("--from", from, {{"cursor", false}, {"start", true}}, from_start, complaints);
+  } else if (reorder_mode == ReorderMode::kReplay) {
+    replay_from = *position;
+  } else {
+    complaints.emplace_back(
+        "--from EPOCH:OFFSET belongs to --mode replay; `lockstep-ledger cursor set` moves a "
+        "cursor");
+  }
+  if (reorder_mode == ReorderMode::kReplay) from_start = false;
 }
 
 void ReorderOptions::SetBuffer(const StreamName& stream, size_t streams,

@@ -3,6 +3,7 @@
 #define LOCKSTEP_REORDER_OPTIONS_H_
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,7 @@ struct ReorderOptions {
   BufferKind buffer_kind = BufferKind::kAuto;
   ReorderMode reorder_mode = ReorderMode::kGate;
   bool from_start = false;
+  std::optional<Position> replay_from = {};
   SinkSpec sink_spec = {};
   InDoubtPolicy in_doubt_policy = InDoubtPolicy::kHold;
   ForeignPolicy foreign_policy = ForeignPolicy::kFail;
@@ -50,6 +52,9 @@ struct ReorderOptions {
   void SetBuffer(const StreamName& stream, size_t streams, StreamEngineOptions& engine) const;
   // All complaints; fills the second half.
   std::vector<std::string> Validate(const CommonOptions& common);
+
+ private:
+  void ValidateFrom(std::vector<std::string>& complaints);
 };
 
 }  // namespace lockstep

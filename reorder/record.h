@@ -57,6 +57,7 @@ struct ReadyRecord {
   Position position;          // The ledger's.
   std::string_view producer;  // Its name; lives as long as the Resequencer.
   bool in_doubt = false;      // It may have been sent before.
+  bool replayed = false;      // The outside has seen it (replay mode).
   Term term;
   Seq seq;
   RecordView view;

@@ -63,6 +63,7 @@ Summary MakeSummary(const std::vector<StreamName>& streams,
   StreamResult all;
   for (const StreamResult& one : results) {
     all.emitted += one.emitted;
+    all.replayed += one.replayed;
     all.counts.first_hits += one.counts.first_hits;
     all.counts.buffer_hits += one.counts.buffer_hits;
     all.counts.duplicates_dropped += one.counts.duplicates_dropped;
@@ -78,6 +79,7 @@ Summary MakeSummary(const std::vector<StreamName>& streams,
   }
   Summary summary;
   summary.Add("emitted", all.emitted)
+      .Add("replayed", all.replayed)
       .Add("first_hits", all.counts.first_hits)
       .Add("buffer_hits", all.counts.buffer_hits)
       .Add("parked_peak_records", all.parking.records_peak)

@@ -8,6 +8,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/log/log.h"
+#include "reorder/replay_start.h"
 
 namespace lockstep {
 namespace {
@@ -45,6 +46,7 @@ StreamResult StreamEngine::Run(const StopRequested& stop_requested) {
   if (options_.spill_at_once) ended.why = spill_.Open();
   if (ended.why.ok()) ended.why = OpenGate();
   if (ended.why.ok()) ended.why = ResolveDoubt();
+  if (ended.why.ok()) ended.why = CheckReplay();
   if (ended.why.ok()) ended.why = OpenReader();
   if (ended.why.ok()) {
     ended = Loop(stop_requested);
@@ -89,9 +91,13 @@ absl::Status StreamEngine::OpenGate() {
   }
   if (!opened.committed()) {
     if (opened.refusal == Refusal::kNotFound && !create) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "group ", options_.group, " has no cursor on ", ToString(stream),
-          ": a wrong name, or a gate that never ran; --from start begins at the first record"));
+      return absl::FailedPreconditionError(
+          absl::StrCat("group ", options_.group, " has no cursor on ", ToString(stream),
+                       ": a wrong name, or a gate that never ran; ",
+                       options_.mode == ReorderMode::kReplay
+                           ? "nothing was sent that could be replayed, --mode gate"
+                           : "--from start",
+                       " begins at the first record"));
     }
     return Annotate(opened.why, absl::StrCat("open the gate of group ", options_.group, " on ",
                                              ToString(stream)));
@@ -170,8 +176,32 @@ absl::Status StreamEngine::ListInDoubt() {
   return absl::OutOfRangeError(reader->waiting()->Describe());
 }
 
+absl::Status StreamEngine::CheckReplay() {
+  if (options_.mode != ReorderMode::kReplay) return absl::OkStatus();
+  if (sink_->kind() == SinkKind::kTransactional) {
+    return absl::FailedPreconditionError(
+        "replay: this sink takes records with the cursor only, and what is replayed moves none");
+  }
+  LOCKSTEP_ASSIGN_OR_RETURN(
+      const StreamPage first_runs,
+      ledger_->ReadStream(
+          {.stream = options_.reader.stream_id, .after = {}, .runs_per_producer_max = 1}));
+  return CheckReplayStart(options_.reader.stream, first_runs, options_.replay_from, gate_->done());
+}
+
+// What was sent before has not all been given out again.
+bool StreamEngine::Replaying() const {
+  return options_.mode == ReorderMode::kReplay && replayed_to_ < gate_->done();
+}
+
 absl::Status StreamEngine::OpenReader() {
   options_.reader.after = gate_->done();
+  if (options_.mode == ReorderMode::kReplay) {
+    options_.reader.after.reset();
+    if (const std::optional<Position>& from = options_.replay_from) {
+      options_.reader.after = Position{from->epoch, from->offset - 1};
+    }
+  }
   LOCKSTEP_ASSIGN_OR_RETURN(reader_, StreamReader::Open(options_.reader, *ledger_, parking_));
   progress_->ready = true;
   return absl::OkStatus();
@@ -188,7 +218,7 @@ StreamEngine::Ended StreamEngine::Loop(const StopRequested& stop_requested) {
     if (!status.ok()) break;
     drained = records.empty() && !reader_->waiting().has_value();
     if (!records.empty()) {
-      status = SendOut(records, stop_requested);
+      status = GiveOut(records, stop_requested);
     } else if (gate_->owes_done()) {
       status = WriteDone(stop_requested);
     }
@@ -215,10 +245,54 @@ StreamEngine::Ended StreamEngine::Loop(const StopRequested& stop_requested) {
   if (!absl::IsAborted(status) && gate_->owes_done()) {
     WriteDone([] { return true; }).IgnoreError();  // Best effort, as above.
   }
-  return {StreamExitCode(status), status};
+  return EndedBy(status);
 }
 
-absl::Status StreamEngine::SendOut(std::vector<ReadyRecord>& records,
+// A hole among what was sent before is the log's start that is gone, and not a gap to be filled.
+StreamEngine::Ended StreamEngine::EndedBy(const absl::Status& status) const {
+  if (!Replaying() || !absl::IsDataLoss(status) || IsInconsistentOffsets(status)) {
+    return {StreamExitCode(status), status};
+  }
+  return {ExitCode::kRefused,
+          absl::FailedPreconditionError(absl::StrCat(
+              "replay-is-not-whole: ", std::string(status.message()),
+              ". A state rebuilt without it lacks it; if that is what you want (a snapshot covers "
+              "it), say --from EPOCH:OFFSET, a position from which on all is there"))};
+}
+
+// What the outside has seen first, if it is replayed, and then what is new.
+absl::Status StreamEngine::GiveOut(std::vector<ReadyRecord>& records,
+                                   const StopRequested& stop_requested) {
+  std::span<ReadyRecord> fresh(records);
+  if (Replaying()) {
+    const auto above =
+        std::partition_point(records.begin(), records.end(),
+                             [&](const auto& record) { return record.position <= gate_->done(); });
+    const auto seen = static_cast<size_t>(above - records.begin());
+    LOCKSTEP_RETURN_IF_ERROR(Replay(fresh.first(seen)));
+    fresh = fresh.subspan(seen);
+  }
+  return fresh.empty() ? absl::OkStatus() : SendOut(fresh, stop_requested);
+}
+
+absl::Status StreamEngine::Replay(std::span<ReadyRecord> records) {
+  if (records.empty()) return absl::OkStatus();
+  for (ReadyRecord& record : records) record.replayed = true;
+  LOCKSTEP_RETURN_IF_ERROR(Annotate(sink_->Write(records), "sink"));
+  LOCKSTEP_RETURN_IF_ERROR(Annotate(sink_->Sync(), "sink"));
+  replayed_to_ = records.back().position;
+  result_.replayed += static_cast<int64_t>(records.size());
+  if (!Replaying()) {
+    Log(LogLevel::kInfo, "replayed",
+        {{"stream", options_.reader.stream},
+         {"group", options_.group},
+         {"records", result_.replayed},
+         {"up_to", *replayed_to_}});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StreamEngine::SendOut(std::span<ReadyRecord> records,
                                    const StopRequested& stop_requested) {
   const Position last = records.back().position;
   MoveCursorRequest move = gate_->Move(last);
@@ -243,7 +317,7 @@ absl::Status StreamEngine::SendOut(std::vector<ReadyRecord>& records,
 }
 
 // Of a batch that fails in the middle, what the sink knows to be outside is not left in doubt.
-absl::Status StreamEngine::LetOut(std::vector<ReadyRecord>& records) {
+absl::Status StreamEngine::LetOut(std::span<ReadyRecord> records) {
   absl::Status status = sink_->Write(records);
   if (status.ok()) status = sink_->Sync();
   if (status.ok()) return status;
@@ -307,8 +381,14 @@ absl::Status StreamEngine::Commit(const MoveCursorRequest& move,
 std::optional<StreamEngine::Ended> StreamEngine::Stalled() const {
   const std::optional<Waiting>& waiting = reader_->waiting();
   if (!waiting.has_value()) return std::nullopt;
-  return EndOfWaiting(options_.reader.stream, *waiting, steady_clock::now() - waiting->since,
-                      options_.until_end, options_.stall_timeout);
+  // Among what was sent before, a record that no topic has is gone, and not yet to come.
+  const bool has_end =
+      options_.until_end || (Replaying() && waiting->what == Waiting::For::kFrozenRecord);
+  std::optional<Ended> end =
+      EndOfWaiting(options_.reader.stream, *waiting, steady_clock::now() - waiting->since, has_end,
+                   options_.stall_timeout);
+  if (end.has_value() && absl::IsDataLoss(end->why)) end = EndedBy(end->why);
+  return end;
 }
 
 void StreamEngine::NoteWaiting() {
@@ -337,11 +417,12 @@ void StreamEngine::Waits(const std::string& for_what, steady_clock::time_point s
 
 void StreamEngine::NoteProgress() {
   progress_->emitted = result_.emitted;
+  progress_->replayed = result_.replayed;
   progress_->parked_records = parking_.stats().records;
   progress_->parked_bytes = parking_.stats().bytes;
   progress_->spill_bytes = spill_.bytes();
   if (progress_->expected == 0 && reader_->read_a_page()) {
-    int64_t expected = result_.emitted;
+    int64_t expected = result_.emitted + result_.replayed;
     for (const Head& head : reader_->heads_at_start()) {
       const std::optional<Seq> next = reader_->resequencer().next_seq(head.name);
       if (next.has_value() && head.last_seq >= *next) expected += head.last_seq - *next + 1;

@@ -1,10 +1,14 @@
 // StreamEngine runs one stream: reader → gate → sink, on the thread that calls Run.
 //
-//   gate and recover are this one engine; they differ in where the cursor has to come from.
+//   gate, recover and replay are this one engine; they differ in how they start: where the cursor
+//   has to come from, and whether reading begins behind it or at the ledger's first record.
 //
 // A batch is what the reader has ready. Its intent is made durable, its effects leave, the sink
 // syncs, its done goes with the next batch's intent, or alone when nothing is ready. A sink in the
 // ledger's own database takes effects and cursor in one transaction instead.
+//
+// Replay gives what lies up to the cursor's done to the sink first, marked `replayed`: no intent,
+// no done, the cursor stays. What lies above goes out as always.
 #ifndef LOCKSTEP_REORDER_STREAM_ENGINE_H_
 #define LOCKSTEP_REORDER_STREAM_ENGINE_H_
 
@@ -14,6 +18,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -32,12 +37,15 @@
 
 namespace lockstep {
 
-enum class ReorderMode { kGate, kRecover };
+enum class ReorderMode { kGate, kRecover, kReplay };
 
 struct StreamEngineOptions {
   ReorderMode mode = ReorderMode::kGate;
   std::string group = {};
   bool from_start = false;
+  // kReplay: the first position wanted; nullopt: all, which is refused once the ledger or the log
+  // has lost its start.
+  std::optional<Position> replay_from = {};
   InDoubtPolicy in_doubt = InDoubtPolicy::kHold;
   bool old_gate_is_dead = false;
   bool until_end = false;
@@ -63,6 +71,7 @@ struct StreamResult {
   ExitCode exit_code = ExitCode::kYes;
   absl::Status why;  // Of a code other than kYes.
   int64_t emitted = 0;
+  int64_t replayed = 0;  // Beside those.
   ResequencerCounts counts = {};
   ParkingStats parking = {};
   int64_t polls = 0;
@@ -75,6 +84,7 @@ struct StreamResult {
 // What other threads may look at while Run is under way.
 struct StreamProgress {
   std::atomic<int64_t> emitted{0};
+  std::atomic<int64_t> replayed{0};
   std::atomic<int64_t> parked_records{0};
   std::atomic<int64_t> parked_bytes{0};
   std::atomic<int64_t> spill_bytes{0};       // Taken on disk.
@@ -105,8 +115,13 @@ class StreamEngine final : private SinkHost {
   absl::Status ListInDoubt();
   absl::Status OpenReader();
   Ended Loop(const StopRequested& stop_requested);
-  absl::Status SendOut(std::vector<ReadyRecord>& records, const StopRequested& stop_requested);
-  absl::Status LetOut(std::vector<ReadyRecord>& records);
+  absl::Status CheckReplay();
+  bool Replaying() const;
+  Ended EndedBy(const absl::Status& status) const;
+  absl::Status GiveOut(std::vector<ReadyRecord>& records, const StopRequested& stop_requested);
+  absl::Status Replay(std::span<ReadyRecord> records);
+  absl::Status SendOut(std::span<ReadyRecord> records, const StopRequested& stop_requested);
+  absl::Status LetOut(std::span<ReadyRecord> records);
   absl::Status Commit(const MoveCursorRequest& move, const StopRequested& stop_requested,
                       const std::function<lockstep::Commit<Moved>()>& call);
   absl::Status WriteDone(const StopRequested& stop_requested);
@@ -121,6 +136,7 @@ class StreamEngine final : private SinkHost {
   StreamProgress* const progress_;
 
   std::optional<Gate> gate_;
+  std::optional<Position> replayed_to_;  // kReplay: what was given out last.
   RocksChunkStore spill_;
   FifoParking parking_;  // Before the reader, which holds on to it.
   std::unique_ptr<StreamReader> reader_;

@@ -27,7 +27,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-// Keeps what left, as `A1.1=value` with `?` if it may have been sent before.
+// Keeps what left, as `A1=value` with `?` if it may have been sent before, `+` if it is replayed.
 class ListSink final : public Sink {
  public:
   explicit ListSink(SinkKind kind) : kind_(kind) {}
@@ -37,7 +37,7 @@ class ListSink final : public Sink {
     for (const ReadyRecord& record : records) {
       seen.push_back(absl::StrCat(std::string(record.producer), record.seq.value(), "=",
                                   std::string(record.view.value.value_or("null")),
-                                  record.in_doubt ? "?" : ""));
+                                  record.in_doubt ? "?" : "", record.replayed ? "+" : ""));
       last = record.position;
     }
     if (after_write) after_write();
@@ -449,6 +449,95 @@ TEST_F(StreamEngineTest, DoubtIsHeldWithAListResentOrSkipped) {
   asked.last = At(1, 1);
   EXPECT_EQ(Run(Options(), asked).exit_code, ExitCode::kYes);
   EXPECT_THAT(asked.seen, ElementsAre("A3=A3"));
+}
+
+// ---------------------------------------------------------------- replay
+
+TEST_F(StreamEngineTest, ReplayGivesWhatWasSentAgainMarkedAndThenGoesOn) {
+  Open("A", cluster_id_);
+  Write(kTopic, {"A1", "A2", "A3", "A4"});
+  Append("A", 1, "{[0,3)}");
+  ListSink first(SinkKind::kBlind);
+  ASSERT_EQ(Run(Options(), first).exit_code, ExitCode::kYes);
+  Append("A", 4, "{[3,4)}");
+  const std::optional<Position> done = CursorNow().done;
+  ListSink again(SinkKind::kBlind);
+  again.after_write = [&] {  // Replayed ones move no cursor.
+    if (again.seen.size() == 3) {
+      EXPECT_EQ(CursorNow().intent, done);
+    }
+  };
+  const StreamResult result = Run(Options(ReorderMode::kReplay), again);
+  EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+  EXPECT_THAT(again.seen, ElementsAre("A1=A1+", "A2=A2+", "A3=A3+", "A4=A4"));
+  EXPECT_EQ(result.replayed, 3);
+  EXPECT_EQ(result.emitted, 1);
+  EXPECT_EQ(CursorNow().done, At(1, 3));
+}
+
+TEST_F(StreamEngineTest, ReplayAfterAFailoverGivesTheDeadSitesOrder) {
+  FailedOver({"A1", "A2", "B1", "B2", "A3"});
+  ASSERT_TRUE(admin_.SetCursor("g", stream_, At(1, 2)).committed());
+  ListSink sink(SinkKind::kBlind);
+  const StreamResult result = Run(Options(ReorderMode::kReplay), sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+  EXPECT_THAT(sink.seen, ElementsAre("A1=A1+", "B1=B1+", "A2=A2+", "B2=B2", "A3=A3"));
+}
+
+TEST_F(StreamEngineTest, ReplayWithDoubtIsHeldOrResendsWhatIsInDoubtOnly) {
+  Open("A", cluster_id_);
+  Write(kTopic, {"A1", "A2", "A3"});
+  Append("A", 1, "{[0,3)}");
+  const auto before = gate_.OpenGate("g", {{kTopic, 0}}, true);
+  ASSERT_TRUE(gate_.MoveCursor({"g", stream_, before.value.cursors[0].term, At(1, 1), At(1, 0)})
+                  .committed());
+  ListSink sink(SinkKind::kBlind);
+  StreamEngineOptions options = Options(ReorderMode::kReplay);
+  EXPECT_EQ(Run(options, sink).exit_code, ExitCode::kRefused);
+  EXPECT_THAT(sink.seen, IsEmpty());
+  options.in_doubt = InDoubtPolicy::kResend;
+  options.old_gate_is_dead = true;
+  EXPECT_EQ(Run(options, sink).exit_code, ExitCode::kYes);
+  EXPECT_THAT(sink.seen, ElementsAre("A1=A1+", "A2=A2?", "A3=A3"));
+}
+
+TEST_F(StreamEngineTest, ReplayBeginsWhereItIsTold) {
+  Open("A", cluster_id_);
+  Write(kTopic, {"A1", "A2", "A3"});
+  Append("A", 1, "{[0,3)}");
+  ListSink first(SinkKind::kBlind);
+  ASSERT_EQ(Run(Options(), first).exit_code, ExitCode::kYes);
+  StreamEngineOptions options = Options(ReorderMode::kReplay);
+  options.replay_from = At(1, 1);
+  ListSink sink(SinkKind::kBlind);
+  EXPECT_EQ(Run(options, sink).exit_code, ExitCode::kYes);
+  EXPECT_THAT(sink.seen, ElementsAre("A2=A2+", "A3=A3+"));
+}
+
+TEST_F(StreamEngineTest, AReplayThatWouldNotBeWholeIsRefusedUnlessItIsToldWhereToBegin) {
+  FailedOver({"B1", "A2", "B2", "A3"});  // Retention took A1.
+  ASSERT_TRUE(admin_.SetCursor("g", stream_, At(1, 3)).committed());
+  ListSink sink(SinkKind::kBlind);
+  StreamEngineOptions options = Options(ReorderMode::kReplay);
+  const StreamResult refused = Run(options, sink);
+  EXPECT_EQ(refused.exit_code, ExitCode::kRefused);
+  EXPECT_THAT(std::string(refused.why.message()), HasSubstr("replay-is-not-whole"));
+  EXPECT_THAT(std::string(refused.why.message()), HasSubstr("(A, term 1, seq 1) at 1:0"));
+  EXPECT_THAT(sink.seen, IsEmpty());
+  options.replay_from = At(1, 1);
+  EXPECT_EQ(Run(options, sink).exit_code, ExitCode::kYes);
+  EXPECT_THAT(sink.seen, ElementsAre("B1=B1+", "A2=A2+", "B2=B2+", "A3=A3"));
+}
+
+TEST_F(StreamEngineTest, ReplayNeedsACursorAndASinkThatTakesRepeats) {
+  Open("A", cluster_id_);
+  ListSink blind(SinkKind::kBlind);
+  const StreamResult none = Run(Options(ReorderMode::kReplay), blind);
+  EXPECT_EQ(none.exit_code, ExitCode::kRefused);
+  EXPECT_THAT(std::string(none.why.message()), HasSubstr("--mode gate"));
+  ASSERT_TRUE(gate_.OpenGate("g", {{kTopic, 0}}, true).committed());
+  ListSink transactional(SinkKind::kTransactional);
+  EXPECT_EQ(Run(Options(ReorderMode::kReplay), transactional).exit_code, ExitCode::kRefused);
 }
 
 TEST_F(StreamEngineTest, UnknownOutcomesAreAskedAgainUntilKnown) {

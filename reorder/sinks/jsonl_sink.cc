@@ -36,6 +36,7 @@ void AppendRecordLines(std::span<const ReadyRecord> records, std::string_view st
                            .value = record.view.value,
                            .headers = headers,
                            .timestamp_ms = record.view.timestamp_ms,
+                           .replayed = record.replayed,
                            .in_doubt = record.in_doubt});
     lines += '\n';
   }

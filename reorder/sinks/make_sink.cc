@@ -35,6 +35,22 @@ bool TakesStdout(const SinkSpec& spec) {
   return spec.kind == SinkSpec::Kind::kJsonl && spec.target == "-";
 }
 
+const char* WhyNotReplayed(const SinkSpec& spec) {
+  switch (spec.kind) {
+    case SinkSpec::Kind::kJsonl:
+      if (TakesStdout(spec)) return nullptr;
+      return "the file is the outside and holds what was sent; a copy of it is the replay, or use "
+             "jsonl:- and write another file";
+    case SinkSpec::Kind::kTable:
+      return "the table is the outside and holds what was sent; rebuild from its rows, or use exec "
+             "or jsonl:-";
+    case SinkSpec::Kind::kNull:
+    case SinkSpec::Kind::kExec:
+      return nullptr;
+  }
+  return nullptr;
+}
+
 absl::StatusOr<std::vector<std::unique_ptr<Sink>>> MakeSinks(const SinkSpec& spec,
                                                              const std::vector<StreamName>& streams,
                                                              const std::string& ledger,

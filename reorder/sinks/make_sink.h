@@ -27,6 +27,10 @@ absl::StatusOr<SinkSpec> ParseSinkSpec(std::string_view text);
 // True iff records go to standard output, so that nothing else may.
 bool TakesStdout(const SinkSpec& spec);
 
+// Why records that were sent before must not be given to this sink again (--mode replay); nullptr:
+// they may, a repeat is what such a sink is for.
+const char* WhyNotReplayed(const SinkSpec& spec);
+
 // In the streams' order. `sink_db` empty: the ledger's database. Opens files and connections.
 absl::StatusOr<std::vector<std::unique_ptr<Sink>>> MakeSinks(const SinkSpec& spec,
                                                              const std::vector<StreamName>& streams,
