@@ -189,19 +189,53 @@ std::optional<Seq> LedgerOrder::next_seq(int32_t producer) const {
   return At(producer).next_seq;
 }
 
+// The run at hand that holds `seq`, or the number of runs; the one found last and the one behind it
+// are looked at first.
+size_t LedgerOrder::PlaceOf(const Producer& producer, Seq seq, int64_t hint) {
+  const std::deque<Run>& runs = producer.runs;
+  const auto from = static_cast<size_t>(std::max<int64_t>(hint - producer.first_run, 0));
+  for (size_t place = from; place < runs.size() && place <= from + 1; ++place) {
+    if (seq >= runs[place].first_seq && seq <= runs[place].last_seq) return place;
+  }
+  const auto found = std::partition_point(runs.begin(), runs.end(),
+                                          [&](const Run& run) { return run.last_seq < seq; });
+  return static_cast<size_t>(found - runs.begin());
+}
+
 LedgerOrder::Found LedgerOrder::Find(int32_t index, Seq seq, int64_t& hint) const {
   const Producer& producer = At(index);
   const std::optional<Seq> next = next_seq(index);
   if (next.has_value() && seq < *next) return {Known::kBefore, nullptr};
-  auto place = static_cast<size_t>(std::max<int64_t>(hint - producer.first_run, 0));
-  if (place < producer.runs.size() && seq < producer.runs[place].first_seq) place = 0;
-  while (place < producer.runs.size() && seq > producer.runs[place].last_seq) ++place;
+  const size_t place = PlaceOf(producer, seq, hint);
   if (place < producer.runs.size()) {
     hint = producer.first_run + static_cast<int64_t>(place);
     return {Known::kRun, &producer.runs[place]};
   }
   if (producer.more || !next.has_value()) return {Known::kNotRead, nullptr};
   return {Known::kNothing, nullptr};
+}
+
+Position LedgerOrder::PositionOf(int32_t index, Seq seq, PlaceHint& hint) const {
+  const Producer& producer = At(index);
+  const size_t place = PlaceOf(producer, seq, hint.run);
+  LOCKSTEP_CHECK(place < producer.runs.size(), "the seq was read");
+  const Run& run = producer.runs[place];
+  const int64_t nth = seq - run.first_seq;
+  const int64_t number = producer.first_run + static_cast<int64_t>(place);
+  if (number != hint.run || nth < hint.before) hint = {number, 0, 0};
+  const std::vector<OffsetRange>& ranges = run.offsets.ranges();
+  while (nth >= hint.before + ranges[hint.range].size()) {
+    hint.before += ranges[hint.range].size();
+    ++hint.range;
+  }
+  return {run.epoch, ranges[hint.range].first + (nth - hint.before)};
+}
+
+std::optional<Position> LedgerOrder::next_position(int32_t index) const {
+  if (has_next_ && next_.producer == index) return next_.position;
+  const Producer& producer = At(index);
+  if (producer.runs.empty()) return std::nullopt;
+  return Position{producer.runs.front().epoch, producer.offset};
 }
 
 }  // namespace lockstep

@@ -94,8 +94,19 @@ class LedgerOrder {
   std::optional<Seq> next_seq(int32_t producer) const;
 
   // Looks up a seq at or above next_seq. `hint` is the caller's, starts at 0 and makes ascending
-  // look-ups O(1).
+  // look-ups O(1); others are O(log runs).
   Found Find(int32_t index, Seq seq, int64_t& hint) const;
+
+  // Where PositionOf found a seq last.
+  struct PlaceHint {
+    int64_t run = 0;
+    size_t range = 0;
+    int64_t before = 0;  // Offsets of the run in ranges before `range`.
+  };
+  // The position of a seq that Find answers kRun for. Ascending look-ups are O(1) by the hint.
+  Position PositionOf(int32_t index, Seq seq, PlaceHint& hint) const;
+  // Of the first seq that the merge has not stepped over; nullopt: no run at hand names one.
+  std::optional<Position> next_position(int32_t index) const;
 
   Epoch epoch() const { return epoch_; }
   // The epoch is another now; what was current is frozen.
@@ -123,6 +134,7 @@ class LedgerOrder {
   const Producer& At(int32_t producer) const { return producers_[static_cast<size_t>(producer)]; }
   Producer& At(int32_t producer) { return producers_[static_cast<size_t>(producer)]; }
 
+  static size_t PlaceOf(const Producer& producer, Seq seq, int64_t hint);
   int32_t AddHead(Head head);
   absl::Status AddRun(Run run, std::optional<Offset> passed);
   void SkipBeforeStart(Producer& producer);

@@ -67,10 +67,7 @@ absl::StatusOr<StreamPlan> PlanOne(const CommonOptions& common, const ReorderOpt
       reader.after = cursor.done;
     }
   }
-  StreamEngineOptions engine;
-  options.SetBuffer(stream, found.streams.size(), engine);
-  const auto budget = static_cast<int64_t>(std::min(engine.buffer_bytes, size_t{INT64_MAX}));
-  return PlanStream(reader, ledger, budget, options.stall_timeout,
+  return PlanStream(reader, ledger, options.Budget(found.streams.size()), options.stall_timeout,
                     [&] { return stop.requested(); });
 }
 
@@ -124,7 +121,7 @@ absl::StatusOr<std::vector<std::unique_ptr<StreamThread>>> OpenStreams(
     engine.stall_timeout = options.stall_timeout;
     engine.drain_timeout = common.drain_timeout;
     engine.reader = ReaderOptions(common, options, found, found.streams[i]);
-    options.SetBuffer(found.streams[i], found.streams.size(), engine);
+    engine.buffer = options.Buffer(found.streams[i], found.streams.size());
     // One intent a batch: bigger ones where nothing is asked of an operator after a crash.
     if (const SinkSpec::Kind kind = options.sink_spec.kind; kind != SinkSpec::Kind::kTable &&
                                                             kind != SinkSpec::Kind::kExec &&

@@ -1,5 +1,6 @@
 #include "reorder/options.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <utility>
 
@@ -59,18 +60,25 @@ void ReorderOptions::AddTo(Program& program) {
       ->group("Reorder");
   app.add_option("--buffer", buffer,
                  "Where records wait that are not next: memory (without a bound); spill (in memory "
-                 "up to --buffer-memory, the rest in --spill-dir); auto (spill, which touches the "
-                 "disk only when it must)")
+                 "up to --buffer-memory, the rest in --spill-dir); bounded (in memory up to "
+                 "--buffer-memory, the rest is read from Kafka again; no disk); auto (spill, which "
+                 "touches the disk only when it must)")
       ->capture_default_str()
       ->group("Reorder");
   program
       .AddSize(app, "--buffer-memory", buffer_memory,
-               "Memory for parked records, of all streams together")
+               "Memory for parked records, of all streams together; or their number, "
+               "20000records")
       ->group("Reorder");
   app.add_option("--spill-dir", spill_dir,
                  "Where the rest waits: a directory on a disk, with room for what is parked; not "
                  "needed after the process ends. Default for auto: the system's temporary one")
       ->type_name("DIR")
+      ->group("Reorder");
+  program
+      .AddSize(app, "--spill-max", spill_max,
+               "What they may take on disk, of all streams together; beyond it is exit 2, and "
+               "nothing is lost. 0: no limit")
       ->group("Reorder");
   app.add_option("--foreign", foreign,
                  "A record without Lockstep's header: fail, or pass (step over it)")
@@ -111,10 +119,8 @@ std::vector<std::string> ReorderOptions::Validate(const CommonOptions& common) {
   const auto require = [&](bool given, const char* what) {
     if (!given) complaints.push_back(absl::StrCat(what, " is required"));
   };
-  if (mode == "per-producer" || buffer == "bounded") {
-    complaints.emplace_back(
-        "this version knows the modes gate, recover and replay, and the buffers auto, memory and "
-        "spill");
+  if (mode == "per-producer") {
+    complaints.emplace_back("this version knows the modes gate, recover and replay");
     return complaints;
   }
   require(!mode.empty(), "--mode gate, recover or replay");
@@ -139,14 +145,20 @@ std::vector<std::string> ReorderOptions::Validate(const CommonOptions& common) {
   Choose<ForeignPolicy>("--foreign", foreign,
                         {{"fail", ForeignPolicy::kFail}, {"pass", ForeignPolicy::kPass}},
                         foreign_policy, complaints);
-  Choose<BufferKind>(
-      "--buffer", buffer,
-      {{"auto", BufferKind::kAuto}, {"memory", BufferKind::kMemory}, {"spill", BufferKind::kSpill}},
-      buffer_kind, complaints);
+  Choose<BufferKind>("--buffer", buffer,
+                     {{"auto", BufferKind::kAuto},
+                      {"memory", BufferKind::kMemory},
+                      {"spill", BufferKind::kSpill},
+                      {"bounded", BufferKind::kBounded}},
+                     buffer_kind, complaints);
   require(buffer_kind != BufferKind::kSpill || !spill_dir.empty(),
           "--spill-dir (for --buffer spill)");
-  if (buffer_memory.unit != Size::Unit::kBytes || buffer_memory.amount < kBufferMemoryMin) {
-    complaints.emplace_back("--buffer-memory must be an amount of memory, 1MiB or more");
+  const bool in_bytes = buffer_memory.unit == Size::Unit::kBytes;
+  if (buffer_memory.amount < (in_bytes ? kBufferMemoryMin : 1)) {
+    complaints.emplace_back("--buffer-memory must be 1MiB or more, or a number of records");
+  }
+  if (spill_max.unit != Size::Unit::kBytes || spill_max.amount < 0) {
+    complaints.emplace_back("--spill-max must be an amount of bytes");
   }
   if (!sink.empty()) {
     if (auto spec = ParseSinkSpec(sink); spec.ok()) {
@@ -180,16 +192,32 @@ void ReorderOptions::ValidateFrom(std::vector<std::string>& complaints) {
   if (reorder_mode == ReorderMode::kReplay) from_start = false;
 }
 
-void ReorderOptions::SetBuffer(const StreamName& stream, size_t streams,
-                               StreamEngineOptions& engine) const {
-  if (buffer_kind == BufferKind::kMemory) return;
-  engine.buffer_bytes = static_cast<size_t>(buffer_memory.amount) / streams;
+ParkingBudget ReorderOptions::Budget(size_t streams) const {
+  const int64_t part = std::max<int64_t>(buffer_memory.amount / static_cast<int64_t>(streams), 1);
+  ParkingBudget budget;
+  (buffer_memory.unit == Size::Unit::kBytes ? budget.bytes : budget.records) = part;
+  return budget;
+}
+
+BufferOptions ReorderOptions::Buffer(const StreamName& stream, size_t streams) const {
+  BufferOptions options;
+  if (buffer_kind == BufferKind::kMemory) return options;
+  options.budget = Budget(streams);
+  if (buffer_kind == BufferKind::kBounded) {
+    options.kind = BufferOptions::Kind::kBounded;
+    return options;
+  }
+  options.kind = BufferOptions::Kind::kSpill;
   const std::filesystem::path directory =
       spill_dir.empty() ? std::filesystem::temp_directory_path() / "lockstep-reorder"
                         : std::filesystem::path(spill_dir);
-  engine.spill_directory =
+  options.spill_directory =
       directory / absl::StrCat(FileName(group), ".", FileName(stream.topic), ".", stream.partition);
-  engine.spill_at_once = buffer_kind == BufferKind::kSpill;
+  options.spill_at_once = buffer_kind == BufferKind::kSpill;
+  if (spill_max.amount > 0) {
+    options.spill_bytes_max = spill_max.amount / static_cast<int64_t>(streams);
+  }
+  return options;
 }
 
 }  // namespace lockstep

@@ -17,8 +17,8 @@
 namespace lockstep {
 
 // Where parked records wait. kAuto and kSpill: in memory up to a budget, the rest on disk; kAuto
-// makes its directory only when it needs it.
-enum class BufferKind { kMemory, kSpill, kAuto };
+// makes its directory only when it needs it. kBounded: the rest is fetched from the log again.
+enum class BufferKind { kMemory, kSpill, kBounded, kAuto };
 
 struct ReorderOptions {
   // As typed.
@@ -32,6 +32,7 @@ struct ReorderOptions {
   std::string buffer = "auto";
   Size buffer_memory{Size::Unit::kBytes, int64_t{256} << 20};
   std::string spill_dir = {};
+  Size spill_max = {};  // 0: no limit.
   bool old_gate_is_dead = false;
   bool until_end = false;
   bool plan = false;
@@ -48,8 +49,10 @@ struct ReorderOptions {
 
   // Defines the flags. `this` must outlive `program`.
   void AddTo(Program& program);
-  // Sets what the streams together may take; each gets its part. After Validate.
-  void SetBuffer(const StreamName& stream, size_t streams, StreamEngineOptions& engine) const;
+  // What the streams together may take; each gets its part. After Validate.
+  BufferOptions Buffer(const StreamName& stream, size_t streams) const;
+  // Of the budget, whatever buffer it is for.
+  ParkingBudget Budget(size_t streams) const;
   // All complaints; fills the second half.
   std::vector<std::string> Validate(const CommonOptions& common);
 

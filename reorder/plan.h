@@ -1,10 +1,12 @@
-// PlanStream reads a stream once beside the ledger, as recover would, and says what it would cost.
-// It changes nothing: no gate is opened, no cursor moves, nothing is kept but sizes.
+// PlanStream reads a stream once beside the ledger, as recover would, and says what each buffer
+// would cost. It changes nothing: no gate is opened, no cursor moves, nothing is kept but sizes.
 #ifndef LOCKSTEP_REORDER_PLAN_H_
 #define LOCKSTEP_REORDER_PLAN_H_
 
 #include <functional>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -14,20 +16,34 @@
 
 namespace lockstep {
 
+// What one buffer would do. Numbers are those of a run over the same logs; only the time is a
+// guess.
+struct BufferPlan {
+  std::string buffer;    // `memory`, `spill`, `bounded`.
+  ParkingStats parking;  // memory: all of it is in memory at the peak.
+  bool premise = true;   // bounded: the budget holds a chunk for every producer.
+  // The time that this reading took, and for what is written, read or fetched again what
+  // kDiskBytesPerSecond and kSecondsPerFetch say.
+  double estimated_seconds = 0;
+};
+
 struct StreamPlan {
   std::optional<Position> from;  // The cursor's done.
   int64_t records = 0;           // That would be sent.
   ResequencerCounts counts = {};
-  ParkingStats parking = {};
+  std::vector<BufferPlan> buffers = {};
   int64_t polls = 0;
   std::optional<Waiting> missing;  // What stops it before the end, if anything does.
 };
 
+inline constexpr double kDiskBytesPerSecond = 200e6;
+inline constexpr double kSecondsPerFetch = 0.005;
+
 // `options.after`, `stream_id` and `epoch` are set by the caller. Reads until the heads are
-// reached, or something is missing for `stall_timeout`. `buffer_bytes`: the budget beyond which
-// records would be written to disk; how many bytes is right but for what is lost in chunks.
+// reached, or something is missing for `stall_timeout`. `budget`: of spill and bounded.
 absl::StatusOr<StreamPlan> PlanStream(const StreamReaderOptions& options, Ledger& ledger,
-                                      int64_t buffer_bytes, std::chrono::milliseconds stall_timeout,
+                                      const ParkingBudget& budget,
+                                      std::chrono::milliseconds stall_timeout,
                                       const std::function<bool()>& stop_requested);
 
 }  // namespace lockstep

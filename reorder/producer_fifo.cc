@@ -59,6 +59,28 @@ const std::byte* HeadersOf(const Packed* packed) {
          Length(packed->key_bytes) + Length(packed->value_bytes);
 }
 
+// All but the seq.
+Packed Measure(const RecordView& record, const std::vector<HeaderView>& headers) {
+  size_t headers_bytes = 0;
+  for (const auto& [name, value] : headers) {
+    headers_bytes += 2 * sizeof(uint32_t) + name.size() + (value.has_value() ? value->size() : 0);
+  }
+  Packed packed{0,
+                record.log_offset.value(),
+                record.timestamp_ms,
+                0,
+                static_cast<uint32_t>(record.at.size()),
+                SizeOf(record.key),
+                SizeOf(record.value),
+                static_cast<uint32_t>(headers_bytes),
+                0};
+  const size_t used = sizeof(Packed) + packed.at_bytes + Length(packed.key_bytes) +
+                      Length(packed.value_bytes) + headers_bytes;
+  packed.total_bytes =
+      static_cast<uint32_t>((used + alignof(Packed) - 1) / alignof(Packed) * alignof(Packed));
+  return packed;
+}
+
 class PackedHeaders final : public HeaderSource {
  public:
   void Read(const void* handle, std::vector<HeaderView>& out) const override {
@@ -127,29 +149,20 @@ std::byte* ProducerFifo::Reserve(Seq seq, size_t bytes) {
   return place;
 }
 
+size_t ProducerFifo::PackedBytes(const RecordView& record) {
+  thread_local std::vector<HeaderView> headers;
+  record.ReadHeaders(headers);
+  return Measure(record, headers).total_bytes;
+}
+
 size_t ProducerFifo::Park(Seq seq, const RecordView& record) {
   LOCKSTEP_CHECK(seq > last_seq_, "parked seqs ascend (1)");
   thread_local std::vector<HeaderView> headers;
   record.ReadHeaders(headers);
-  size_t headers_bytes = 0;
-  for (const auto& [name, value] : headers) {
-    headers_bytes += 2 * sizeof(uint32_t) + name.size() + (value.has_value() ? value->size() : 0);
-  }
-  const Packed packed{seq.value(),
-                      record.log_offset.value(),
-                      record.timestamp_ms,
-                      0,
-                      static_cast<uint32_t>(record.at.size()),
-                      SizeOf(record.key),
-                      SizeOf(record.value),
-                      static_cast<uint32_t>(headers_bytes),
-                      0};
-  const size_t used = sizeof(Packed) + packed.at_bytes + Length(packed.key_bytes) +
-                      Length(packed.value_bytes) + headers_bytes;
-  const size_t total = (used + alignof(Packed) - 1) / alignof(Packed) * alignof(Packed);
-  std::byte* to = Reserve(seq, total);
-  auto* placed = new (to) Packed(packed);
-  placed->total_bytes = static_cast<uint32_t>(total);
+  Packed packed = Measure(record, headers);
+  packed.seq = seq.value();
+  std::byte* to = Reserve(seq, packed.total_bytes);
+  new (to) Packed(packed);
   to = Put(to + sizeof(Packed), record.at);
   to = Put(to, record.key.value_or(""));
   to = Put(to, record.value.value_or(""));
@@ -159,7 +172,7 @@ size_t ProducerFifo::Park(Seq seq, const RecordView& record) {
   }
   last_seq_ = seq;
   ++records_;
-  return total;
+  return packed.total_bytes;
 }
 
 RecordView ProducerFifo::Unpark() {
@@ -212,6 +225,14 @@ void ProducerFifo::ReleaseUnparked() {
     chunks_.clear();
     unwritten_bytes_ = 0;
   }
+}
+
+void ProducerFifo::Clear() {
+  for (ChunkPool::Chunk& chunk : released_) pool_->Give(std::move(chunk));
+  for (ChunkPool::Chunk& chunk : chunks_) {
+    if (chunk.bytes != nullptr) pool_->Give(std::move(chunk));
+  }
+  *this = ProducerFifo(*pool_);
 }
 
 void ProducerFifo::LeaveMemory(uint64_t file) {

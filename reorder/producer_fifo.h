@@ -69,6 +69,9 @@ class ProducerFifo {
   // Seq of the oldest record. REQUIRES: !empty()
   Seq front_seq() const;
 
+  // What Park of this record takes.
+  static size_t PackedBytes(const RecordView& record);
+
   // Copies the record to the end and returns the bytes that it takes. REQUIRES: seq above every
   // one parked before (1).
   size_t Park(Seq seq, const RecordView& record);
@@ -80,6 +83,11 @@ class ProducerFifo {
 
   // Views from Unpark end here; used-up chunks go back to the pool.
   void ReleaseUnparked();
+  // True iff there may be views since the last ReleaseUnparked.
+  bool views_out() const { return views_out_; }
+
+  // Forgets everything; its memory goes back to the pool. Views end too.
+  void Clear();
 
   // --- chunks elsewhere
 
@@ -100,6 +108,8 @@ class ProducerFifo {
   const ChunkPool::Chunk* missing_front() const {
     return empty() || chunks_.front().bytes != nullptr ? nullptr : &chunks_.front();
   }
+  // Whether the oldest record is in a file too. REQUIRES: !empty()
+  bool front_is_written() const { return chunks_.front().file != 0; }
   // `memory`: of its size, with its bytes.
   void RestoreFront(ChunkPool::Chunk memory);
 

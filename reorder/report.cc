@@ -40,6 +40,51 @@ std::string StreamsJson(const std::vector<StreamName>& streams, Fill fill) {
   return buffer.GetString();
 }
 
+// Adds one stream's buffers to the same buffers of all.
+void Add(const std::vector<BufferPlan>& one, std::vector<BufferPlan>& all) {
+  if (all.empty()) {
+    all = one;
+    return;
+  }
+  for (size_t i = 0; i < all.size(); ++i) {
+    ParkingStats& sum = all[i].parking;
+    const ParkingStats& part = one[i].parking;
+    sum.records_peak += part.records_peak;
+    sum.bytes_peak += part.bytes_peak;
+    sum.bytes_written += part.bytes_written;
+    sum.bytes_reread += part.bytes_reread;
+    sum.fetches += part.fetches;
+    sum.fetches_bound += part.fetches_bound;
+    sum.records_fetched += part.records_fetched;
+    all[i].premise = all[i].premise && one[i].premise;
+    all[i].estimated_seconds += one[i].estimated_seconds;
+  }
+}
+
+std::string BuffersJson(const std::vector<BufferPlan>& plans) {
+  rapidjson::StringBuffer buffer;
+  JsonWriter writer(buffer);
+  writer.StartArray();
+  for (const BufferPlan& plan : plans) {
+    writer.StartObject();
+    Field(writer, "buffer", plan.buffer);
+    Field(writer, "peak_records", plan.parking.records_peak);
+    Field(writer, "peak_bytes", plan.parking.bytes_peak);
+    Field(writer, "spilled_bytes", plan.parking.bytes_written);
+    Field(writer, "fetches", plan.parking.fetches);
+    Field(writer, "fetches_bound", plan.parking.fetches_bound);
+    Field(writer, "records_fetched", plan.parking.records_fetched);
+    Field(writer, "bytes_reread", plan.parking.bytes_reread);
+    writer.Key("bound_holds");
+    writer.Bool(plan.premise);
+    writer.Key("estimated_seconds");
+    writer.Double(plan.estimated_seconds);
+    writer.EndObject();
+  }
+  writer.EndArray();
+  return buffer.GetString();
+}
+
 int Rank(ExitCode code) {
   switch (code) {
     case ExitCode::kRefused:
@@ -74,6 +119,10 @@ Summary MakeSummary(const std::vector<StreamName>& streams,
     all.parking.bytes_written += one.parking.bytes_written;
     all.parking.bytes_reread += one.parking.bytes_reread;
     all.parking.store_bytes_peak += one.parking.store_bytes_peak;
+    all.parking.fetches += one.parking.fetches;
+    all.parking.fetches_bound += one.parking.fetches_bound;
+    all.parking.records_fetched += one.parking.records_fetched;
+    all.wire_bytes += one.wire_bytes;
     all.polls += one.polls;
     all.in_doubt += one.in_doubt;
   }
@@ -88,6 +137,10 @@ Summary MakeSummary(const std::vector<StreamName>& streams,
       .Add("spilled_bytes", all.parking.bytes_written)
       .Add("spill_peak_bytes", all.parking.store_bytes_peak)
       .Add("bytes_reread", all.parking.bytes_reread)
+      .Add("fetches", all.parking.fetches)
+      .Add("fetches_bound", all.parking.fetches_bound)
+      .Add("records_fetched", all.parking.records_fetched)
+      .Add("fetched_wire_bytes", all.wire_bytes)
       .Add("duplicates_dropped", all.counts.duplicates_dropped)
       .Add("void_dropped", all.counts.void_dropped)
       .Add("foreign_passed", all.counts.foreign_passed)
@@ -109,28 +162,30 @@ Summary MakePlanSummary(const std::vector<StreamName>& streams,
   StreamPlan all;
   for (const StreamPlan& one : plans) {
     all.records += one.records;
-    all.parking.records_peak += one.parking.records_peak;
-    all.parking.bytes_peak += one.parking.bytes_peak;
-    all.parking.bytes_written += one.parking.bytes_written;
     all.polls += one.polls;
+    Add(one.buffers, all.buffers);
   }
   Summary summary;
-  summary.Add("records", all.records)
-      .Add("parked_peak_records", all.parking.records_peak)
-      .Add("parked_peak_bytes", all.parking.bytes_peak)
-      .Add("spilled_bytes", all.parking.bytes_written)
-      .Add("polls", all.polls);
+  summary.Add("records", all.records);
+  for (const BufferPlan& plan : all.buffers) {
+    if (plan.buffer != "spill") continue;
+    summary.Add("parked_peak_records", plan.parking.records_peak)
+        .Add("parked_peak_bytes", plan.parking.bytes_peak)
+        .Add("spilled_bytes", plan.parking.bytes_written);
+  }
+  summary.Add("polls", all.polls);
+  summary.AddJson("buffers", BuffersJson(all.buffers));
   summary.AddJson("streams", StreamsJson(streams, [&](JsonWriter& writer, size_t i) {
                     const StreamPlan& one = plans[i];
                     Field(writer, "from", one.from.has_value() ? ToString(*one.from) : "start");
                     Field(writer, "records", one.records);
                     Field(writer, "first_hits", one.counts.first_hits);
                     Field(writer, "buffer_hits", one.counts.buffer_hits);
-                    Field(writer, "parked_peak_records", one.parking.records_peak);
-                    Field(writer, "parked_peak_bytes", one.parking.bytes_peak);
-                    Field(writer, "spilled_bytes", one.parking.bytes_written);
                     Field(writer, "duplicates", one.counts.duplicates_dropped);
                     Field(writer, "void", one.counts.void_dropped);
+                    writer.Key("buffers");
+                    const std::string buffers = BuffersJson(one.buffers);
+                    writer.RawValue(buffers.data(), buffers.size(), rapidjson::kArrayType);
                     if (one.missing.has_value()) Field(writer, "missing", one.missing->Describe());
                   }));
   return summary;

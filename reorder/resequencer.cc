@@ -29,7 +29,9 @@ Resequencer::Resequencer(ResequencerOptions options, ParkingBuffer& parking)
     : options_(std::move(options)),
       parking_(&parking),
       order_(options_.epoch, options_.after),
-      last_out_(options_.after) {}
+      last_out_(options_.after) {
+  parking_->Bind(*this);
+}
 
 // Frozen epochs are over once it is certain that the next position, if any, is a current one.
 void Resequencer::UpdatePhase() {
@@ -87,7 +89,10 @@ absl::StatusOr<Resequencer::Taken> Resequencer::TakeFrozen(int topic, const Fetc
   if (next->producer == producer && next->seq == seq) {
     counts_.first_hits += 1;
     Emit(record.view, out);
-    LOCKSTEP_RETURN_IF_ERROR(DrainParked(out));
+    // What the buffer cannot give back now is asked for again by DrainParked; this one is taken.
+    if (const absl::Status drained = DrainParked(out); !absl::IsUnavailable(drained)) {
+      LOCKSTEP_RETURN_IF_ERROR(drained);
+    }
     return Taken::kTaken;
   }
   LOCKSTEP_RETURN_IF_ERROR(parking_->Park(QueueIndex(producer, topic), seq, record.view));
@@ -119,11 +124,17 @@ absl::Status Resequencer::DrainParked(std::vector<ReadyRecord>& out) {
       UpdatePhase();
       return absl::OkStatus();
     }
-    drain_pending_ =
-        out.size() >= options_.ready_max || unparked_bytes_ >= options_.ready_bytes_max;
+    drain_pending_ = out.size() >= options_.ready_max ||
+                     unparked_bytes_ >= options_.ready_bytes_max || parking_->ReleaseFirst();
     if (drain_pending_) return absl::OkStatus();
-    LOCKSTEP_ASSIGN_OR_RETURN(const bool found, UnparkNext(out));
-    if (!found) return CheckPassed();
+    const absl::StatusOr<bool> found = UnparkNext(out);
+    drain_pending_ = absl::IsUnavailable(found.status());
+    if (!found.ok()) {
+      return Annotate(found.status(), absl::StrCat("stream ", ToString(options_.stream), ": ",
+                                                   Identity(order_.producer_name(next->producer),
+                                                            next->term, next->seq)));
+    }
+    if (!*found) return CheckPassed();
   }
 }
 
@@ -133,7 +144,7 @@ absl::StatusOr<bool> Resequencer::UnparkNext(std::vector<ReadyRecord>& out) {
     const size_t queue = QueueIndex(next.producer, topic);
     std::optional<Seq> front = parking_->Front(queue);
     while (front.has_value() && *front < next.seq) {  // It went out from another topic.
-      LOCKSTEP_RETURN_IF_ERROR(parking_->Unpark(queue).status());
+      LOCKSTEP_RETURN_IF_ERROR(parking_->Skip(queue));
       counts_.duplicates_dropped += 1;
       front = parking_->Front(queue);
     }
@@ -271,6 +282,27 @@ std::optional<Resequencer::Wanted> Resequencer::CurrentWanted() const {
 std::optional<Seq> Resequencer::next_seq(std::string_view producer) const {
   const int32_t index = order_.FindProducer(producer);
   return index < 0 ? std::nullopt : order_.next_seq(index);
+}
+
+Position Resequencer::TurnOf(size_t queue, Seq seq) const {
+  return order_.PositionOf(ProducerOf(queue), seq, queues_[queue].turn_hint);
+}
+
+Position Resequencer::NextTurn(size_t queue) const {
+  const std::optional<Position> next = order_.next_position(ProducerOf(queue));
+  LOCKSTEP_CHECK(next.has_value(), "what is parked is named by a run at hand");
+  return *next;
+}
+
+std::optional<size_t> Resequencer::QueueOf(int topic, const RecordHeader& header) const {
+  const int32_t producer = order_.FindProducer(header.producer);
+  if (producer < 0) return std::nullopt;
+  int64_t no_hint = 0;
+  const LedgerOrder::Found found = order_.Find(producer, header.seq, no_hint);
+  if (found.known != LedgerOrder::Known::kRun || found.run->term != header.term) {
+    return std::nullopt;
+  }
+  return QueueIndex(producer, topic);
 }
 
 bool Resequencer::ReachedAll(const std::vector<Head>& heads) const {

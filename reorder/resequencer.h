@@ -68,7 +68,7 @@ struct ResequencerCounts {
   int64_t foreign_passed = 0;
 };
 
-class Resequencer {
+class Resequencer final : public ParkedOrder {
  public:
   enum class Phase { kFrozen, kCurrent };
   enum class Taken {
@@ -84,8 +84,10 @@ class Resequencer {
     Position position;  // Of a blocking record: where it lies in the log.
   };
 
-  // `parking` must outlive this.
+  // `parking` must outlive this, and holds nothing yet.
   Resequencer(ResequencerOptions options, ParkingBuffer& parking);
+  Resequencer(const Resequencer&) = delete;  // `parking` knows it.
+  Resequencer& operator=(const Resequencer&) = delete;
 
   // --- the ledger
 
@@ -98,7 +100,8 @@ class Resequencer {
   // Parked records whose turn it is by now are appended to `out`.
   absl::Status AddPage(StreamPage page, std::vector<ReadyRecord>& out);
 
-  // True iff parked records wait only for room in `out`; nothing is taken until DrainParked.
+  // True iff parked records wait only for room in `out`, or for a buffer that could not give one
+  // back just now; nothing is taken until DrainParked. UNAVAILABLE: call it again later.
   bool drain_pending() const { return drain_pending_; }
   absl::Status DrainParked(std::vector<ReadyRecord>& out);
 
@@ -137,11 +140,20 @@ class Resequencer {
   std::optional<Seq> next_seq(std::string_view producer) const;
   const ResequencerCounts& counts() const { return counts_; }
 
+  // --- what the buffer asks
+
+  Position TurnOf(size_t queue, Seq seq) const override;
+  Seq NextSeq(size_t queue) const override { return *order_.next_seq(ProducerOf(queue)); }
+  Position NextTurn(size_t queue) const override;
+  std::optional<size_t> QueueOf(int topic, const RecordHeader& header) const override;
+  int64_t producers() const override { return order_.producer_count(); }
+
  private:
   // One producer's records in one topic.
   struct Queue {
     Seq next_seq;          // Every record below it was taken from this topic or need not be.
     int64_t run_hint = 0;  // Of LedgerOrder::Find.
+    mutable LedgerOrder::PlaceHint turn_hint;
   };
 
   size_t QueueIndex(int32_t producer, int topic) const {
@@ -150,6 +162,9 @@ class Resequencer {
   }
   void UpdatePhase();
   void Emit(const RecordView& view, std::vector<ReadyRecord>& out);
+  int32_t ProducerOf(size_t queue) const {
+    return static_cast<int32_t>(queue / static_cast<size_t>(options_.topics));
+  }
   absl::StatusOr<bool> UnparkNext(std::vector<ReadyRecord>& out);
   absl::Status CheckPassed() const;
   absl::StatusOr<Taken> TakeForeign(const FetchedRecord& record);

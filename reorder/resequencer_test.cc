@@ -14,6 +14,7 @@
 
 #include "common/base/status_macros.h"
 #include "reorder/history_fixture.h"
+#include "reorder/parking/chunk_parking.h"
 #include "reorder/parking/fifo_parking.h"
 
 namespace lockstep {
@@ -23,11 +24,36 @@ using testing::HasSubstr;
 
 // ---------------------------------------------------------------- every history
 
+// A buffer that cannot give a record back just now is asked again.
+absl::Status NotNow(absl::Status status) {
+  return absl::IsUnavailable(status) ? absl::OkStatus() : status;
+}
+
+// Reads parts of a history's topics again; one call in `fails_one_in` finds no broker.
+class HistoryFetcher final : public LogFetcher {
+ public:
+  HistoryFetcher(History& history, int64_t fails_one_in)
+      : history_(history), fails_one_in_(fails_one_in) {}
+  absl::Status Fetch(int topic, Offset first, Offset end, const Take& take) override {
+    for (const Stored& stored : history_.topic(topic)) {
+      if (stored.written == nullptr || stored.offset < first || stored.offset >= end) continue;
+      if (fails_one_in_ > 0 && history_.Pick(fails_one_in_) == 0) {
+        return absl::UnavailableError("no broker");
+      }
+      LOCKSTEP_RETURN_IF_ERROR(take(History::Record(stored)));
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  History& history_;
+  const int64_t fails_one_in_;
+};
+
 // Reads the whole history as the program does, with pages of few runs, topics in a random
 // interleaving and the current epoch's ledger always a little behind the log.
-absl::StatusOr<std::vector<std::string>> ReadAll(History& history, std::optional<Position> after,
-                                                 bool with_marks) {
-  FifoParking parking;
+absl::StatusOr<std::vector<std::string>> ReadAll(History& history, ParkingBuffer& parking,
+                                                 std::optional<Position> after, bool with_marks) {
   ResequencerOptions options;
   options.epoch = history.epoch();
   options.after = after;
@@ -57,7 +83,12 @@ absl::StatusOr<std::vector<std::string>> ReadAll(History& history, std::optional
   };
   const auto read_page = [&]() -> absl::Status {
     const auto runs_max = static_cast<size_t>(1 + history.Pick(3));
-    return resequencer.AddPage(history.Page(resequencer.marks(), runs_max, visible), out);
+    return NotNow(resequencer.AddPage(history.Page(resequencer.marks(), runs_max, visible), out));
+  };
+  const auto drain = [&]() -> absl::Status {
+    const absl::Status status = NotNow(resequencer.DrainParked(out));
+    take_out();
+    return status;
   };
 
   std::vector<size_t> at(static_cast<size_t>(history.topics()), 0);
@@ -72,8 +103,7 @@ absl::StatusOr<std::vector<std::string>> ReadAll(History& history, std::optional
       continue;
     }
     if (resequencer.drain_pending()) {
-      LOCKSTEP_RETURN_IF_ERROR(resequencer.DrainParked(out));
-      take_out();
+      LOCKSTEP_RETURN_IF_ERROR(drain());
       continue;
     }
     if (unread.empty()) return absl::OutOfRangeError("the topics end before the frozen epochs do");
@@ -89,8 +119,7 @@ absl::StatusOr<std::vector<std::string>> ReadAll(History& history, std::optional
       LOCKSTEP_RETURN_IF_ERROR(taken.status());
       if (*taken == Resequencer::Taken::kBlocked) {
         take_out();
-        LOCKSTEP_RETURN_IF_ERROR(resequencer.drain_pending() ? resequencer.DrainParked(out)
-                                                             : read_page());
+        LOCKSTEP_RETURN_IF_ERROR(resequencer.drain_pending() ? drain() : read_page());
         take_out();
         continue;
       }
@@ -126,8 +155,22 @@ absl::StatusOr<std::vector<std::string>> ReadAll(History& history, std::optional
   return seen;
 }
 
-void OutsideIsTheLedgerOnceInOrder(uint64_t seed, HistoryShape shape, bool from_start) {
+// What was fetched from the log again, of at most how much.
+struct Fetches {
+  int64_t fetches = 0;
+  int64_t bound = 0;
+};
+
+// `budget`: of ChunkParking; nullopt: in memory without a bound.
+Fetches OutsideIsTheLedgerOnceInOrder(uint64_t seed, HistoryShape shape, bool from_start,
+                                      std::optional<ParkingBudget> budget = std::nullopt,
+                                      int64_t fails_one_in = 0) {
   History history(seed, shape);
+  HistoryFetcher fetcher(history, fails_one_in);
+  std::unique_ptr<ParkingBuffer> parking = std::make_unique<FifoParking>();
+  if (budget.has_value()) {
+    parking = std::make_unique<ChunkParking>(*budget, history.topics(), &fetcher);
+  }
   const std::vector<const Written*> ledgered = history.Ledgered();
   size_t skip = 0;
   std::optional<Position> after;
@@ -140,9 +183,10 @@ void OutsideIsTheLedgerOnceInOrder(uint64_t seed, HistoryShape shape, bool from_
     expected.push_back(ToString(ledgered[i]->position) + " " + ledgered[i]->producer +
                        std::to_string(ledgered[i]->seq.value()) + " " + ledgered[i]->value);
   }
-  const auto seen = ReadAll(history, after, history.Chance(50));
+  const auto seen = ReadAll(history, *parking, after, history.Chance(50));
   RC_ASSERT(seen.status() == absl::OkStatus());
   RC_ASSERT(*seen == expected);
+  return {parking->stats().fetches, parking->stats().fetches_bound};
 }
 
 TEST(ResequencerPropertyTest, OutsideIsTheLedgerOnceInOrder) {
@@ -166,6 +210,41 @@ TEST(ResequencerPropertyTest, ManySeeds) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     OutsideIsTheLedgerOnceInOrder(seed, shape, seed % 5 != 0);
   }
+}
+
+// The same with a budget of a few records, and brokers that are away now and then.
+TEST(ResequencerPropertyTest, ABoundedBufferGivesTheSame) {
+  int64_t fetches = 0;
+  for (uint64_t seed = 1; seed <= 1500; ++seed) {
+    HistoryShape shape;
+    shape.producers = static_cast<int>(2 + seed % 6);
+    shape.epochs = static_cast<int>(2 + seed % 3);
+    shape.two_topics = seed % 3 == 0;
+    shape.unordered_reinjection = seed % 2 == 0;
+    const ParkingBudget budget{.records = static_cast<int64_t>(1 + seed % 40)};
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    fetches +=
+        OutsideIsTheLedgerOnceInOrder(seed, shape, seed % 5 != 0, budget, seed % 7 == 0 ? 20 : 0)
+            .fetches;
+  }
+  EXPECT_GT(fetches, 1000);
+}
+
+// The theorem of chunk_parking.h: with a budget of a chunk for each producer.
+TEST(ResequencerPropertyTest, ABoundedBufferFetchesNoMoreThanTheTheoremSays) {
+  int64_t fetches = 0;
+  for (uint64_t seed = 1; seed <= 300; ++seed) {
+    HistoryShape shape;
+    shape.producers = static_cast<int>(2 + seed % 63);
+    shape.records_per_epoch = 400;
+    shape.unordered_reinjection = seed % 4 != 0;
+    const ParkingBudget budget{.records = shape.producers * static_cast<int64_t>(1 + seed % 40)};
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    const Fetches counted = OutsideIsTheLedgerOnceInOrder(seed, shape, true, budget);
+    EXPECT_LE(counted.fetches, counted.bound);
+    fetches += counted.fetches;
+  }
+  EXPECT_GT(fetches, 1000);
 }
 
 // ---------------------------------------------------------------- single stories

@@ -31,19 +31,14 @@ StreamEngine::StreamEngine(StreamEngineOptions options, Ledger& ledger, Sink& si
       ledger_(&ledger),
       sink_(&sink),
       progress_(&progress),
-      spill_(options_.spill_directory),
-      parking_(options_.buffer_bytes, spill_),
-      waiting_log_(options_.reader.stream, options_.group, progress.waiting_since_ms) {
-  // What is taken out for one batch stays in memory beside the rest.
-  options_.reader.ready_bytes_max =
-      std::min(options_.reader.ready_bytes_max, options_.buffer_bytes / 4);
-}
+      buffer_(Buffer::Make(options_.buffer, options_.reader)),
+      waiting_log_(options_.reader.stream, options_.group, progress.waiting_since_ms) {}
 
 StreamResult StreamEngine::Run(const StopRequested& stop_requested) {
   Ended ended;
   stop_requested_ = &stop_requested;
   sink_->Attach(*this);
-  if (options_.spill_at_once) ended.why = spill_.Open();
+  ended.why = buffer_->Open();
   if (ended.why.ok()) ended.why = OpenGate();
   if (ended.why.ok()) ended.why = ResolveDoubt();
   if (ended.why.ok()) ended.why = CheckReplay();
@@ -60,7 +55,8 @@ StreamResult StreamEngine::Run(const StopRequested& stop_requested) {
     result_.polls = reader_->polls();
     result_.waiting = reader_->waiting().has_value();
   }
-  result_.parking = parking_.stats();
+  result_.parking = buffer_->parking().stats();
+  result_.wire_bytes = buffer_->wire_bytes();
   result_.checksum = sink_->Checksum();
   return result_;
 }
@@ -142,7 +138,7 @@ absl::Status StreamEngine::ResolveDoubt() {
   if ((!resolved.ok() && was_in_doubt) || skipped) {
     options_.reader.after = done;
     const absl::Status listed = ListInDoubt();
-    parking_.Clear();
+    buffer_->parking().Clear();
     if (!listed.ok()) {
       Log(LogLevel::kWarn, "in_doubt_list_incomplete",
           {{"stream", options_.reader.stream}, {"why", listed}});
@@ -154,7 +150,7 @@ absl::Status StreamEngine::ResolveDoubt() {
 // Reads what lies in (done, intent], for the operator to ask the outside with.
 absl::Status StreamEngine::ListInDoubt() {
   LOCKSTEP_ASSIGN_OR_RETURN(const auto reader,
-                            StreamReader::Open(options_.reader, *ledger_, parking_));
+                            StreamReader::Open(options_.reader, *ledger_, buffer_->parking()));
   const Position intent = *gate_->intent();
   std::vector<ReadyRecord> records;
   int empty = 0;
@@ -202,7 +198,8 @@ absl::Status StreamEngine::OpenReader() {
       options_.reader.after = Position{from->epoch, from->offset - 1};
     }
   }
-  LOCKSTEP_ASSIGN_OR_RETURN(reader_, StreamReader::Open(options_.reader, *ledger_, parking_));
+  LOCKSTEP_ASSIGN_OR_RETURN(reader_,
+                            StreamReader::Open(options_.reader, *ledger_, buffer_->parking()));
   progress_->ready = true;
   return absl::OkStatus();
 }
@@ -418,9 +415,9 @@ void StreamEngine::Waits(const std::string& for_what, steady_clock::time_point s
 void StreamEngine::NoteProgress() {
   progress_->emitted = result_.emitted;
   progress_->replayed = result_.replayed;
-  progress_->parked_records = parking_.stats().records;
-  progress_->parked_bytes = parking_.stats().bytes;
-  progress_->spill_bytes = spill_.bytes();
+  progress_->parked_records = buffer_->parking().stats().records;
+  progress_->parked_bytes = buffer_->parking().stats().bytes;
+  progress_->spill_bytes = buffer_->spill_bytes();
   if (progress_->expected == 0 && reader_->read_a_page()) {
     int64_t expected = result_.emitted + result_.replayed;
     for (const Head& head : reader_->heads_at_start()) {

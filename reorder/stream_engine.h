@@ -27,9 +27,8 @@
 #include "common/config/exit_code.h"
 #include "common/model/ids.h"
 #include "db-ledger/ledger.h"
+#include "reorder/buffer.h"
 #include "reorder/gate.h"
-#include "reorder/parking/fifo_parking.h"
-#include "reorder/parking/rocks_chunk_store.h"
 #include "reorder/sinks/sink.h"
 #include "reorder/stream_end.h"
 #include "reorder/stream_reader.h"
@@ -51,9 +50,7 @@ struct StreamEngineOptions {
   bool until_end = false;
   std::chrono::milliseconds stall_timeout{30'000};
   std::chrono::milliseconds drain_timeout{30'000};
-  size_t buffer_bytes = SIZE_MAX;    // Of parked records in memory; beyond, they go to …
-  std::string spill_directory = {};  // … a directory of this stream's own, made when needed, or …
-  bool spill_at_once = false;        // … at the start, which fails if that cannot be.
+  BufferOptions buffer = {};
   StreamReaderOptions reader = {};  // `stream`, `kafka`, `cluster_id`, `topics`, `foreign`.
 };
 
@@ -75,7 +72,8 @@ struct StreamResult {
   ResequencerCounts counts = {};
   ParkingStats parking = {};
   int64_t polls = 0;
-  int64_t in_doubt = 0;  // Records that were in doubt at start; kept in doubt iff exit_code 3.
+  int64_t wire_bytes = 0;  // That the buffer had fetched again.
+  int64_t in_doubt = 0;    // Records that were in doubt at start; kept in doubt iff exit_code 3.
   std::vector<DoubtfulRecord> in_doubt_records = {};  // Iff kept in doubt; at most 1,000.
   bool waiting = false;       // It waited for something when it was stopped.
   std::string checksum = {};  // The sink's.
@@ -136,9 +134,8 @@ class StreamEngine final : private SinkHost {
   StreamProgress* const progress_;
 
   std::optional<Gate> gate_;
-  std::optional<Position> replayed_to_;  // kReplay: what was given out last.
-  RocksChunkStore spill_;
-  FifoParking parking_;  // Before the reader, which holds on to it.
+  std::optional<Position> replayed_to_;   // kReplay: what was given out last.
+  const std::unique_ptr<Buffer> buffer_;  // Before the reader, which holds on to it.
   std::unique_ptr<StreamReader> reader_;
   StreamResult result_;
   WaitingLog waiting_log_;

@@ -269,8 +269,9 @@ class StreamEngineSpillTest : public StreamEngineTest {
 
   StreamEngineOptions SpillOptions() const {
     StreamEngineOptions options = Options(ReorderMode::kRecover);
-    options.buffer_bytes = 8'000;
-    options.spill_directory = directory_ + "/g.orders.0";
+    options.buffer.kind = BufferOptions::Kind::kSpill;
+    options.buffer.budget.bytes = 8'000;
+    options.buffer.spill_directory = directory_ + "/g.orders.0";
     return options;
   }
 
@@ -292,11 +293,36 @@ TEST_F(StreamEngineSpillTest, WhatTheBudgetDoesNotHoldWaitsOnDisk) {
   EXPECT_FALSE(std::filesystem::exists(directory_ + "/g.orders.0/records"));
 }
 
+TEST_F(StreamEngineSpillTest, WhatTheBudgetDoesNotHoldIsFetchedAgain) {
+  for (const ParkingBudget& budget : {ParkingBudget{.bytes = 32'000}, ParkingBudget{.records = 50},
+                                      ParkingBudget{.records = 1}}) {
+    ListSink sink(SinkKind::kBlind);
+    StreamEngineOptions options = SpillOptions();
+    options.buffer.kind = BufferOptions::Kind::kBounded;
+    options.buffer.budget = budget;
+    options.group = absl::StrCat("g", budget.records);
+    options.from_start = true;
+    const StreamResult result = Run(options, sink);
+    EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+    ASSERT_EQ(sink.seen.size(), 2U * kEach);
+    for (int64_t i = 0; i < kEach; ++i) {
+      const auto at = static_cast<size_t>(2 * i);
+      ASSERT_EQ(sink.seen[at], absl::StrCat("A", i + 1, "=A", i + 1));
+      ASSERT_EQ(sink.seen[at + 1], absl::StrCat("B", i + 1, "=B", i + 1));
+    }
+    EXPECT_GT(result.parking.fetches, 0);
+    EXPECT_LE(result.parking.fetches, result.parking.fetches_bound);
+    EXPECT_LE(result.parking.records_fetched, kEach);
+    EXPECT_EQ(result.parking.bytes_written, 0);
+  }
+  EXPECT_FALSE(std::filesystem::exists(directory_));
+}
+
 TEST_F(StreamEngineSpillTest, ADirectoryThatCannotBeUsedIsSaidAtTheStart) {
   ListSink sink(SinkKind::kQueryableFencing);
   StreamEngineOptions options = SpillOptions();
-  options.spill_directory = "/proc/nowhere";
-  options.spill_at_once = true;
+  options.buffer.spill_directory = "/proc/nowhere";
+  options.buffer.spill_at_once = true;
   const StreamResult result = Run(options, sink);
   EXPECT_EQ(result.exit_code, ExitCode::kCouldNot);
   EXPECT_THAT(std::string(result.why.message()), HasSubstr("/proc/nowhere"));
@@ -306,7 +332,7 @@ TEST_F(StreamEngineSpillTest, ADirectoryThatCannotBeUsedIsSaidAtTheStart) {
 TEST_F(StreamEngineSpillTest, ADiskThatFailsUnderWayLosesNothing) {
   ListSink sink(SinkKind::kQueryableFencing);
   StreamEngineOptions options = SpillOptions();
-  options.spill_directory = "/proc/nowhere";
+  options.buffer.spill_directory = "/proc/nowhere";
   const StreamResult result = Run(options, sink);
   EXPECT_EQ(result.exit_code, ExitCode::kCouldNot);
   EXPECT_THAT(std::string(result.why.message()), HasSubstr("/proc/nowhere"));

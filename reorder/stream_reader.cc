@@ -11,7 +11,7 @@
 #include "common/base/status_macros.h"
 #include "common/kafka/kafka_message.h"
 #include "common/log/log.h"
-#include "common/model/record_header.h"
+#include "reorder/kafka_record.h"
 
 namespace lockstep {
 namespace {
@@ -22,8 +22,6 @@ constexpr milliseconds kPauseMin{1};
 constexpr milliseconds kPauseMax{50};
 constexpr milliseconds kBrokerTimeout{5'000};
 constexpr milliseconds kProbeTimeout{2'000};
-// Fetched ahead, a log; as much again can be in the batch under way.
-constexpr int32_t kFetchKbytesMax = 32 * 1024;
 // Reading so many records costs no more than looking further.
 constexpr int64_t kBisectedEnough = 10'000;
 // While nothing arrives nothing has to be settled; the ledger is looked at only to notice a new
@@ -31,18 +29,6 @@ constexpr int64_t kBisectedEnough = 10'000;
 constexpr std::chrono::seconds kIdleLedgerInterval{1};
 
 }  // namespace
-
-// Reads headers of a record that still is a Kafka message.
-class StreamReader::MessageHeaders final : public HeaderSource {
- public:
-  void Read(const void* handle, std::vector<HeaderView>& out) const override {
-    static_cast<const KafkaMessage*>(handle)->ForeignHeaders(out);
-  }
-  static const MessageHeaders& Get() {
-    static const MessageHeaders headers;
-    return headers;
-  }
-};
 
 std::string Waiting::Describe() const {
   const std::string record = absl::StrCat("(", producer, ", term ", term.value(), ", seq ",
@@ -77,7 +63,9 @@ absl::StatusOr<std::unique_ptr<StreamReader>> StreamReader::Open(StreamReaderOpt
   KafkaReaderOptions kafka_options;
   kafka_options.kafka = options.kafka;
   kafka_options.batch_records_max = options.batch_records_max;
-  kafka_options.fetch_kbytes_max = kFetchKbytesMax;
+  kafka_options.fetch_kbytes_max = options.ahead_kbytes_max;
+  kafka_options.statistics_interval_ms = options.statistics_interval_ms;
+  kafka_options.on_statistics = options.on_statistics;
   LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<KafkaReader> kafka, KafkaReader::Open(kafka_options));
   std::unique_ptr<StreamReader> reader(
       new StreamReader(std::move(options), ledger, parking, std::move(kafka)));
@@ -142,7 +130,11 @@ ResequencerCounts StreamReader::counts() const {
 // One step towards the next record.
 absl::Status StreamReader::Step(std::vector<ReadyRecord>& out, Clock::time_point deadline) {
   if (resequencer_->drain_pending()) {
-    return resequencer_->DrainParked(out);
+    const absl::Status drained = resequencer_->DrainParked(out);
+    if (!absl::IsUnavailable(drained)) return drained;
+    Wait({.what = Waiting::For::kBrokers, .why = std::string(drained.message())});
+    if (out.empty()) Pause(deadline);
+    return absl::OkStatus();
   }
   if (!read_a_page_ || resequencer_->needs_page()) {
     LOCKSTEP_ASSIGN_OR_RETURN(const bool read, ReadPage(out));
@@ -198,7 +190,9 @@ absl::StatusOr<bool> StreamReader::ReadPage(std::vector<ReadyRecord>& out) {
     read_a_page_ = true;
     heads_at_start_ = page->heads;
   }
-  LOCKSTEP_RETURN_IF_ERROR(resequencer_->AddPage(std::move(*page), out));
+  // A parked record that the buffer cannot give back now is asked for again by Step.
+  const absl::Status added = resequencer_->AddPage(std::move(*page), out);
+  if (!absl::IsUnavailable(added)) LOCKSTEP_RETURN_IF_ERROR(added);
   return true;
 }
 
@@ -232,7 +226,7 @@ absl::StatusOr<bool> StreamReader::WasSent(const StreamName& log, Offset offset)
   LOCKSTEP_RETURN_IF_ERROR(kafka_->Poll(kProbeTimeout, batch));
   for (const KafkaMessage& message : batch.records) {
     if (message.topic() != log.topic || message.offset() < offset) continue;
-    LOCKSTEP_ASSIGN_OR_RETURN(const FetchedRecord record, Parse(message));
+    LOCKSTEP_ASSIGN_OR_RETURN(const FetchedRecord record, FetchedRecordOf(message));
     if (record.foreign) continue;
     const std::optional<Seq> next = resequencer_->next_seq(record.header.producer);
     return next.has_value() && record.header.seq < *next;
@@ -357,36 +351,12 @@ int StreamReader::TopicIndex(const KafkaMessage& message) const {
   return 0;
 }
 
-absl::StatusOr<FetchedRecord> StreamReader::Parse(const KafkaMessage& message) const {
-  FetchedRecord record;
-  record.view.log_offset = message.offset();
-  record.view.timestamp_ms = message.timestamp_ms();
-  record.view.key = message.key();
-  record.view.value = message.value();
-  record.view.header_source = &MessageHeaders::Get();
-  record.view.header_handle = &message;
-  const std::optional<std::string_view> header = message.Header(kRecordHeaderKey);
-  if (!header.has_value()) {
-    record.foreign = true;
-    return record;
-  }
-  auto parsed = ParseRecordHeader(*header);
-  if (!parsed.ok()) {
-    return Annotate(parsed.status(),
-                    absl::StrCat("record header at offset ", message.offset().value(), " of ",
-                                 std::string(message.topic()), "/", options_.stream.partition));
-  }
-  record.header = *parsed;
-  record.view.at = parsed->at;
-  return record;
-}
-
 // Offers what was fetched until something is blocked, enough is ready, or the frozen epochs are
 // over. Returns whether a record is blocked.
 absl::StatusOr<bool> StreamReader::Offer(std::vector<ReadyRecord>& out) {
   while (next_ < batch_.records.size() && out.size() < options_.batch_records_max) {
     const KafkaMessage& message = batch_.records[next_];
-    LOCKSTEP_ASSIGN_OR_RETURN(const FetchedRecord record, Parse(message));
+    LOCKSTEP_ASSIGN_OR_RETURN(const FetchedRecord record, FetchedRecordOf(message));
     const int topic = TopicIndex(message);
     const auto taken = reads_current_ ? resequencer_->TakeCurrent(record, out)
                                       : resequencer_->TakeFrozen(topic, record, out);

@@ -46,6 +46,10 @@ struct StreamReaderOptions {
   std::optional<Position> after = {};  // Begin above it; nullopt: at the start.
   ForeignPolicy foreign = ForeignPolicy::kFail;
   size_t batch_records_max = 10'000;
+  // Fetched ahead, a topic; as much again can be in the batch under way.
+  int32_t ahead_kbytes_max = 32 * 1024;
+  int32_t statistics_interval_ms = 0;  // 0: none.
+  StatisticsHook on_statistics = {};
   size_t ready_bytes_max = ResequencerOptions().ready_bytes_max;
   int64_t bisect_records_min = 100'000;  // Shorter topics are read from their start.
 };
@@ -102,7 +106,6 @@ class StreamReader {
   int64_t records_read() const { return records_read_; }
 
  private:
-  class MessageHeaders;
   using Clock = std::chrono::steady_clock;
 
   StreamReader(StreamReaderOptions options, Ledger& ledger, ParkingBuffer& parking,
@@ -121,7 +124,6 @@ class StreamReader {
   absl::StatusOr<bool> ReadPage(std::vector<ReadyRecord>& out);
   absl::Status Fetch(Clock::time_point deadline);
   absl::StatusOr<bool> Offer(std::vector<ReadyRecord>& out);
-  absl::StatusOr<FetchedRecord> Parse(const KafkaMessage& message) const;
   absl::Status CheckRange(Offset from, const LogOffsets& offsets) const;
   absl::Status NoteEnd();
   int TopicIndex(const KafkaMessage& message) const;

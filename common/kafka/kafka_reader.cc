@@ -72,6 +72,14 @@ absl::StatusOr<std::unique_ptr<KafkaReader>> KafkaReader::Open(const KafkaReader
   }};
   LOCKSTEP_ASSIGN_OR_RETURN(KafkaConf conf, BuildKafkaConf(options.kafka, settings));
   rd_kafka_conf_set_events(conf.get(), RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS);
+  if (options.answer_bytes_max > 0) {
+    const std::string bytes = std::to_string(options.answer_bytes_max);
+    std::array<char, 512> why{};
+    if (rd_kafka_conf_set(conf.get(), "fetch.message.max.bytes", bytes.c_str(), why.data(),
+                          why.size()) != RD_KAFKA_CONF_OK) {
+      return absl::InvalidArgumentError(std::string("fetch.message.max.bytes: ") + why.data());
+    }
+  }
   const bool fetcher_wakes_itself = SetFetchBackoff(conf.get(), options.kafka);
   std::array<char, 512> error{};
   KafkaHandle handle(rd_kafka_new(RD_KAFKA_CONSUMER, conf.get(), error.data(), error.size()));

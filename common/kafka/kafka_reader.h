@@ -31,6 +31,8 @@ struct KafkaReaderOptions {
   bool read_committed = false;           // Else records of open and aborted transactions are read.
   size_t batch_records_max = 10'000;     // A Poll returns at most so many.
   int32_t fetch_kbytes_max = 64 * 1024;  // Fetched ahead of Poll, per partition.
+  // Of one answer, per partition; 0: librdkafka's choice (1 MiB). A bigger batch comes whole.
+  int32_t answer_bytes_max = 0;
   // How long a broker that has nothing new keeps a fetch; a reader that starts somewhere else waits
   // for it.
   int32_t fetch_wait_ms = 100;

@@ -3,18 +3,24 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 
 namespace lockstep {
 
 absl::Status FifoParking::Park(size_t queue, Seq seq, const RecordView& record) {
-  if (unwritten_bytes_ >= budget_bytes_) LOCKSTEP_RETURN_IF_ERROR(Write());
+  if (static_cast<int64_t>(unwritten_bytes_) >= budget_.bytes ||
+      unwritten_records_ >= budget_.records) {
+    LOCKSTEP_RETURN_IF_ERROR(Write());
+  }
   while (queues_.size() <= queue) queues_.emplace_back(pool_);
   ProducerFifo& fifo = queues_[queue];
   const size_t before = fifo.unwritten_bytes();
   stats_.bytes += static_cast<int64_t>(fifo.Park(seq, record));
   unwritten_bytes_ += fifo.unwritten_bytes() - before;
+  unwritten_records_ += 1;
   stats_.records += 1;
   stats_.records_peak = std::max(stats_.records_peak, stats_.records);
   stats_.bytes_peak = std::max(stats_.bytes_peak, stats_.bytes);
@@ -33,6 +39,7 @@ absl::StatusOr<RecordView> FifoParking::Unpark(size_t queue) {
     LOCKSTEP_RETURN_IF_ERROR(Restore(queue, *missing));
   }
   const size_t before = fifo.unwritten_bytes();
+  if (!fifo.front_is_written()) unwritten_records_ -= 1;
   const RecordView view = fifo.Unpark();
   unwritten_bytes_ -= before - fifo.unwritten_bytes();
   stats_.bytes -= static_cast<int64_t>(fifo.unparked_bytes());
@@ -57,6 +64,7 @@ void FifoParking::Clear() {
   queues_.clear();
   pool_ = ChunkPool();
   unwritten_bytes_ = 0;
+  unwritten_records_ = 0;
   for (const auto& [file, chunks] : files_) store().Drop(file);
   files_.clear();
   stats_.records = 0;
@@ -75,11 +83,18 @@ absl::Status FifoParking::Write() {
     });
   }
   if (chunks.empty()) return absl::OkStatus();  // Emptied queues keep a little room.
+  if (bytes > store_bytes_max_ - store().bytes()) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "parked records would take more than ", store_bytes_max_,
+        " bytes on disk, which is the limit; nothing is lost: allow more (--spill-max), give more "
+        "memory (--buffer-memory), or take --buffer bounded, which needs no disk"));
+  }
   const uint64_t file = last_file_ + 1;
   LOCKSTEP_RETURN_IF_ERROR(store().Write(file, chunks));
   last_file_ = file;
   files_[file] = static_cast<int64_t>(chunks.size());
   unwritten_bytes_ = 0;
+  unwritten_records_ = 0;
   for (ProducerFifo& fifo : queues_) {
     fifo.LeaveMemory(file);
     unwritten_bytes_ += fifo.unwritten_bytes();

@@ -31,9 +31,10 @@ class FifoParking final : public ParkingBuffer {
  public:
   // In memory, without a bound; Park and Unpark never fail.
   FifoParking() = default;
-  // `store` must outlive this and be empty.
-  FifoParking(size_t budget_bytes, ChunkStore& store)
-      : budget_bytes_(budget_bytes), store_(&store) {}
+  // `store` must outlive this and be empty; it takes `store_bytes_max` at most (Park:
+  // RESOURCE_EXHAUSTED).
+  FifoParking(ParkingBudget budget, ChunkStore& store, int64_t store_bytes_max = INT64_MAX)
+      : budget_(budget), store_(&store), store_bytes_max_(store_bytes_max) {}
 
   absl::Status Park(size_t queue, Seq seq, const RecordView& record) override;
   std::optional<Seq> Front(size_t queue) const override;
@@ -54,12 +55,14 @@ class FifoParking final : public ParkingBuffer {
   absl::Status Restore(size_t queue, const ChunkPool::Chunk& chunk);
   void DropUsedFiles(ProducerFifo& fifo);
 
-  const size_t budget_bytes_ = SIZE_MAX;
+  const ParkingBudget budget_ = {};
   ChunkStore* const store_ = nullptr;
+  const int64_t store_bytes_max_ = INT64_MAX;
   ChunkPool pool_;
   std::vector<ProducerFifo> queues_;
   std::vector<size_t> touched_;        // Queues taken from since the last release; may repeat.
-  size_t unwritten_bytes_ = 0;         // Of all queues.
+  size_t unwritten_bytes_ = 0;         // Of all queues …
+  int64_t unwritten_records_ = 0;      // … and the records in them.
   uint64_t last_file_ = 0;             // Numbers ascend, also over Clear.
   std::map<uint64_t, int64_t> files_;  // Chunks in each that were not used up.
   ParkingStats stats_;

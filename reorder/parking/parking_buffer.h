@@ -20,19 +20,49 @@
 
 namespace lockstep {
 
+// Memory for parked records. Both limits hold.
+struct ParkingBudget {
+  int64_t bytes = INT64_MAX;
+  int64_t records = INT64_MAX;
+};
+
 struct ParkingStats {
   int64_t records = 0;
   int64_t bytes = 0;  // With the overhead.
   int64_t records_peak = 0;
   int64_t bytes_peak = 0;
   int64_t bytes_written = 0;  // Outside memory, and …
-  int64_t bytes_reread = 0;   // … read from there again.
+  int64_t bytes_reread = 0;   // … read from there, or from the log, again.
   int64_t store_bytes_peak = 0;
+  int64_t fetches = 0;          // From the log, once more …
+  int64_t fetches_bound = 0;    // … of at most so many …
+  int64_t records_fetched = 0;  // … of so many records.
+};
+
+// What a buffer may ask about the records parked in it.
+class ParkedOrder {
+ public:
+  virtual ~ParkedOrder() = default;
+  // The position at which a parked record's turn comes. Ascending calls for one queue are O(1).
+  virtual Position TurnOf(size_t queue, Seq seq) const = 0;
+  // The first seq of the queue's producer that is still to go out, from whichever queue. O(1)
+  virtual Seq NextSeq(size_t queue) const = 0;
+  // Its position. REQUIRES: a record of that seq or a later one is parked. O(1)
+  virtual Position NextTurn(size_t queue) const = 0;
+  // The queue that a record of `topic` belongs to; nullopt: to none, its identity is not one that
+  // the ledger names.
+  virtual std::optional<size_t> QueueOf(int topic, const RecordHeader& header) const = 0;
+  // Producers that may have records parked.
+  virtual int64_t producers() const = 0;
 };
 
 class ParkingBuffer {
  public:
   virtual ~ParkingBuffer() = default;
+
+  // Who knows the order; called before anything is parked, and again after Clear. `order` must
+  // outlive the use of this.
+  virtual void Bind(const ParkedOrder& order) { static_cast<void>(order); }
 
   // Copies the record to the end of `queue`. REQUIRES: seq above every one parked there before.
   virtual absl::Status Park(size_t queue, Seq seq, const RecordView& record) = 0;
@@ -40,12 +70,16 @@ class ParkingBuffer {
   // Seq of the queue's oldest record; nullopt: none is parked.
   virtual std::optional<Seq> Front(size_t queue) const = 0;
 
-  // Takes out the queue's oldest record; the view is valid until ReleaseUnparked. REQUIRES:
-  // Front(queue)
+  // Takes out the queue's oldest record; the view is valid until ReleaseUnparked. UNAVAILABLE: not
+  // now; nothing is lost, and the same call may be made again. REQUIRES: Front(queue)
   virtual absl::StatusOr<RecordView> Unpark(size_t queue) = 0;
+  // Drops the queue's oldest record, which is not needed. REQUIRES: Front(queue)
+  virtual absl::Status Skip(size_t queue) { return Unpark(queue).status(); }
 
   // Every view from Unpark ends here.
   virtual void ReleaseUnparked() = 0;
+  // True iff views keep more memory than they should: ReleaseUnparked before more is taken out.
+  virtual bool ReleaseFirst() const { return false; }
 
   // Forgets everything parked; views end too. The peaks stay.
   virtual void Clear() = 0;

@@ -233,7 +233,7 @@ TEST(ParkingTest, ABudgetGivesBackTheSameAndLeavesNoFile) {
   int64_t written = 0;
   ASSERT_TRUE(rc::check([&](uint64_t seed) {
     TestStore store;
-    FifoParking parking(1 + seed % 50'000, store);
+    FifoParking parking({.bytes = static_cast<int64_t>(1 + seed % 50'000)}, store);
     RC_ASSERT(History(seed).Run(parking, 1 + seed % 5, 3000, true));
     RC_ASSERT(parking.stats().records == 0);
     RC_ASSERT(store.files() == 0U);
@@ -247,7 +247,7 @@ TEST(ParkingTest, AStoreThatFailsLosesNothing) {
   ASSERT_TRUE(rc::check([&](uint64_t seed) {
     TestStore store;
     store.FailOneIn(3);
-    FifoParking parking(20'000, store);
+    FifoParking parking({.bytes = 20'000}, store);
     History history(seed);
     RC_ASSERT(history.Run(parking, 1 + seed % 5, 3000, false));
     errors += history.errors;
@@ -260,7 +260,7 @@ TEST(ParkingTest, MemoryStaysInTheBudget) {
   constexpr size_t kBudget = 1 << 20;
   constexpr size_t kQueues = 8;
   TestStore store;
-  FifoParking parking(kBudget, store);
+  FifoParking parking({.bytes = kBudget}, store);
   const Copy copy{Seq(1), "1", "key", std::string(100, 'v'), {}};
   size_t peak = 0;
   const auto note = [&] { peak = std::max(peak, parking.allocated_bytes()); };
@@ -288,7 +288,7 @@ TEST(ParkingTest, MemoryStaysInTheBudget) {
 
 TEST(ParkingTest, ARecordAboveTheBudgetIsParked) {
   TestStore store;
-  FifoParking parking(1 << 20, store);
+  FifoParking parking({.bytes = 1 << 20}, store);
   const Copy copy{Seq(1), "1", std::nullopt, std::string(10 << 20, 'v'), {}};
   for (int64_t seq = 1; seq <= 5; ++seq) ASSERT_TRUE(parking.Park(0, Seq(seq), View(copy)).ok());
   EXPECT_LE(parking.allocated_bytes(), size_t{11} << 20);
@@ -317,7 +317,7 @@ class RocksChunkStoreTest : public testing::Test {
 TEST_F(RocksChunkStoreTest, GivesBackTheSameAndLeavesNoFile) {
   for (const uint64_t seed : {1U, 2U, 3U}) {
     RocksChunkStore store(directory_ + "/t-0");
-    FifoParking parking(100'000, store);
+    FifoParking parking({.bytes = 100'000}, store);
     EXPECT_TRUE(History(seed).Run(parking, 5, 20'000, true));
     EXPECT_GT(parking.stats().bytes_written, 200'000);
     EXPECT_EQ(store.bytes(), 0);

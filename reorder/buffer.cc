@@ -1,0 +1,96 @@
+#include "reorder/buffer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "reorder/kafka_log_fetcher.h"
+#include "reorder/parking/chunk_parking.h"
+#include "reorder/parking/fifo_parking.h"
+#include "reorder/parking/rocks_chunk_store.h"
+
+namespace lockstep {
+namespace {
+
+// kBounded: reader and fetcher each fetch a sixteenth ahead, and as much again is in the batch
+// under way. A budget that is told in records does not count them.
+constexpr int64_t kAheadPart = 16;
+constexpr int64_t kKbytesAheadMin = 64;
+constexpr int64_t kKbytesAheadOfRecords = 1024;
+
+// What is taken out for one batch stays in memory beside the rest.
+constexpr int64_t kReadyPart = 4;
+
+class MemoryBuffer final : public Buffer {
+ public:
+  ParkingBuffer& parking() override { return parking_; }
+
+ private:
+  FifoParking parking_;
+};
+
+class SpillBuffer final : public Buffer {
+ public:
+  explicit SpillBuffer(const BufferOptions& options)
+      : at_once_(options.spill_at_once),
+        store_(options.spill_directory),
+        parking_(options.budget, store_, options.spill_bytes_max) {}
+  absl::Status Open() override { return at_once_ ? store_.Open() : absl::OkStatus(); }
+  ParkingBuffer& parking() override { return parking_; }
+  int64_t spill_bytes() const override { return store_.bytes(); }
+
+ private:
+  const bool at_once_;
+  RocksChunkStore store_;
+  FifoParking parking_;
+};
+
+class BoundedBuffer final : public Buffer {
+ public:
+  BoundedBuffer(const ParkingBudget& budget, const KafkaLogFetcherOptions& fetcher)
+      : fetcher_(fetcher),
+        parking_(BoundedParkingBudget(budget), static_cast<int>(fetcher.topics.size()), &fetcher_) {
+  }
+  ParkingBuffer& parking() override { return parking_; }
+  int64_t wire_bytes() const override { return fetcher_.wire_bytes(); }
+
+ private:
+  KafkaLogFetcher fetcher_;
+  ChunkParking parking_;
+};
+
+int32_t KbytesAhead(const ParkingBudget& budget, int32_t usual) {
+  if (budget.bytes == INT64_MAX) return kKbytesAheadOfRecords;
+  return static_cast<int32_t>(
+      std::clamp<int64_t>(budget.bytes / kAheadPart / 1024, kKbytesAheadMin, usual));
+}
+
+}  // namespace
+
+ParkingBudget BoundedParkingBudget(ParkingBudget budget) {
+  if (budget.bytes != INT64_MAX) budget.bytes -= budget.bytes / kAheadPart * 4;
+  return budget;
+}
+
+std::unique_ptr<Buffer> Buffer::Make(const BufferOptions& options, StreamReaderOptions& reader) {
+  if (options.kind != BufferOptions::Kind::kMemory && options.budget.bytes != INT64_MAX) {
+    reader.ready_bytes_max =
+        std::min(reader.ready_bytes_max, static_cast<size_t>(options.budget.bytes / kReadyPart));
+  }
+  switch (options.kind) {
+    case BufferOptions::Kind::kMemory:
+      return std::make_unique<MemoryBuffer>();
+    case BufferOptions::Kind::kSpill:
+      return std::make_unique<SpillBuffer>(options);
+    case BufferOptions::Kind::kBounded:
+      break;
+  }
+  KafkaLogFetcherOptions fetcher;
+  fetcher.kafka = reader.kafka;
+  fetcher.topics = reader.topics;
+  fetcher.partition = reader.stream.partition;
+  fetcher.ahead_kbytes_max = KbytesAhead(options.budget, reader.ahead_kbytes_max);
+  reader.ahead_kbytes_max = fetcher.ahead_kbytes_max;
+  return std::make_unique<BoundedBuffer>(options.budget, fetcher);
+}
+
+}  // namespace lockstep

@@ -1,0 +1,47 @@
+// Buffer is one stream's ParkingBuffer with what it needs behind it, made as `--buffer` says.
+#ifndef LOCKSTEP_REORDER_BUFFER_H_
+#define LOCKSTEP_REORDER_BUFFER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+
+#include "reorder/parking/parking_buffer.h"
+#include "reorder/stream_reader.h"
+
+namespace lockstep {
+
+struct BufferOptions {
+  enum class Kind {
+    kMemory,   // In memory, without a bound.
+    kSpill,    // In memory up to the budget, the rest on disk.
+    kBounded,  // In memory up to the budget, the rest fetched again from the log.
+  };
+  Kind kind = Kind::kMemory;
+  ParkingBudget budget = {};
+  std::string spill_directory = {};  // kSpill: of this stream's own, made when it is needed, or …
+  bool spill_at_once = false;        // … by Open, which fails if that cannot be.
+  int64_t spill_bytes_max = INT64_MAX;
+};
+
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  // Makes the buffer, and has the reader fetch no more ahead than belongs to the budget.
+  static std::unique_ptr<Buffer> Make(const BufferOptions& options, StreamReaderOptions& reader);
+
+  virtual absl::Status Open() { return absl::OkStatus(); }
+  virtual ParkingBuffer& parking() = 0;
+  virtual int64_t spill_bytes() const { return 0; }  // On disk now.
+  // kBounded: what brokers sent for records fetched again, all that was thrown away included.
+  virtual int64_t wire_bytes() const { return 0; }
+};
+
+// kBounded: the part of the budget that is left for parked records.
+ParkingBudget BoundedParkingBudget(ParkingBudget budget);
+
+}  // namespace lockstep
+
+#endif  // LOCKSTEP_REORDER_BUFFER_H_

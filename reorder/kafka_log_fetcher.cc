@@ -1,0 +1,122 @@
+#include "reorder/kafka_log_fetcher.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "common/base/status_macros.h"
+#include "reorder/kafka_record.h"
+
+namespace lockstep {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr milliseconds kPoll{200};
+constexpr int32_t kStatisticsMs = 200;
+constexpr std::chrono::seconds kPatience{10};
+// Reading over so many records is cheaper than a seek.
+constexpr int64_t kReadOverMax = 1'000;
+constexpr int32_t kAnswerBytesMax = 1 << 20;
+
+absl::Status Gone(const StreamName& log, Offset first, Offset end) {
+  return absl::DataLossError(absl::StrCat("offsets [", first.value(), ",", end.value(), ") of ",
+                                          ToString(log),
+                                          ", read before, are not in the log any more: removed by "
+                                          "retention or truncated"));
+}
+
+}  // namespace
+
+struct KafkaLogFetcher::Log {
+  StreamName name;
+  std::unique_ptr<KafkaReader> kafka;  // Opened when needed; before the batch.
+  ReaderBatch batch;
+  size_t at = 0;               // Of batch.records.
+  std::optional<Offset> next;  // Where it reads on; nullopt: nowhere yet, or after an error.
+  bool started = false;
+  int64_t wire_bytes = 0;
+};
+
+KafkaLogFetcher::KafkaLogFetcher(KafkaLogFetcherOptions options) : options_(std::move(options)) {
+  for (const std::string& topic : options_.topics) {
+    logs_.push_back(std::make_unique<Log>());
+    logs_.back()->name = {topic, options_.partition};
+  }
+}
+
+KafkaLogFetcher::~KafkaLogFetcher() = default;
+
+int64_t KafkaLogFetcher::wire_bytes() const {
+  int64_t bytes = 0;
+  for (const auto& log : logs_) bytes += log->wire_bytes;
+  return bytes;
+}
+
+absl::Status KafkaLogFetcher::Fetch(int topic, Offset first, Offset end, const Take& take) {
+  Log& log = *logs_[static_cast<size_t>(topic)];
+  absl::Status status = Begin(log, first);
+  if (status.ok()) status = Read(log, first, end, take);
+  log.next = status.ok() ? std::optional(end) : std::nullopt;
+  return Annotate(status, absl::StrCat("fetch a part of ", ToString(log.name), " again"));
+}
+
+absl::Status KafkaLogFetcher::Begin(Log& log, Offset first) {
+  if (log.kafka == nullptr) {
+    KafkaReaderOptions reader;
+    reader.kafka = options_.kafka;
+    reader.fetch_kbytes_max = options_.ahead_kbytes_max;
+    reader.answer_bytes_max = std::min(options_.ahead_kbytes_max * 1024, kAnswerBytesMax);
+    reader.statistics_interval_ms = kStatisticsMs;
+    reader.on_statistics = [&log](const KafkaStatistics& now) {
+      log.wire_bytes = now.received_bytes;
+    };
+    LOCKSTEP_ASSIGN_OR_RETURN(log.kafka, KafkaReader::Open(reader));
+  }
+  if (log.next.has_value() && *log.next <= first && first - *log.next <= kReadOverMax) {
+    return absl::OkStatus();
+  }
+  log.batch.records.clear();
+  log.at = 0;
+  if (log.started) return log.kafka->Seek(log.name, first);
+  LOCKSTEP_RETURN_IF_ERROR(log.kafka->Start(log.name, first));
+  log.started = true;
+  return absl::OkStatus();
+}
+
+absl::Status KafkaLogFetcher::Read(Log& log, Offset first, Offset end, const Take& take) {
+  auto give_up = steady_clock::now() + kPatience;
+  while (true) {
+    if (log.at < log.batch.records.size()) give_up = steady_clock::now() + kPatience;
+    LOCKSTEP_ASSIGN_OR_RETURN(const bool whole, TakeBatch(log, first, end, take));
+    if (whole) return absl::OkStatus();
+    log.at = 0;
+    const absl::Status polled = log.kafka->Poll(kPoll, log.batch);
+    if (absl::IsOutOfRange(polled)) return Gone(log.name, first, end);
+    LOCKSTEP_RETURN_IF_ERROR(polled);
+    if (log.batch.records.empty() && !log.batch.ends.empty()) return Gone(log.name, first, end);
+    if (steady_clock::now() >= give_up) {
+      return absl::UnavailableError("nothing came for ten seconds");
+    }
+  }
+}
+
+// Whether the part was read to its end.
+absl::StatusOr<bool> KafkaLogFetcher::TakeBatch(Log& log, Offset first, Offset end,
+                                                const Take& take) {
+  while (log.at < log.batch.records.size()) {
+    const KafkaMessage& message = log.batch.records[log.at];
+    if (message.offset() >= end) return Gone(log.name, first, end);
+    ++log.at;
+    if (message.offset() < first) continue;
+    LOCKSTEP_ASSIGN_OR_RETURN(const FetchedRecord record, FetchedRecordOf(message));
+    LOCKSTEP_RETURN_IF_ERROR(take(record));
+    if (message.offset() + 1 == end) return true;
+  }
+  return false;
+}
+
+}  // namespace lockstep
