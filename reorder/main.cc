@@ -102,8 +102,8 @@ using Progress = std::vector<std::unique_ptr<StreamProgress>>;
 absl::StatusOr<std::vector<std::unique_ptr<StreamThread>>> OpenStreams(
     const CommonOptions& common, const ReorderOptions& options, const Discovered& found,
     Progress& progress) {
-  LOCKSTEP_ASSIGN_OR_RETURN(
-      auto sinks, MakeSinks(options.sink_spec, found.streams, common.ledger, options.sink_db));
+  LOCKSTEP_ASSIGN_OR_RETURN(auto sinks,
+                            MakeSinks(options.sink_spec, found.streams, options.sink_settings));
   std::vector<std::unique_ptr<StreamThread>> threads;
   for (size_t i = 0; i < found.streams.size(); ++i) {
     auto thread = std::make_unique<StreamThread>();
@@ -123,9 +123,11 @@ absl::StatusOr<std::vector<std::unique_ptr<StreamThread>>> OpenStreams(
     engine.reader = ReaderOptions(common, options, found, found.streams[i]);
     engine.buffer = options.Buffer(found.streams[i], found.streams.size());
     // One intent a batch: bigger ones where nothing is asked of an operator after a crash.
-    if (const SinkSpec::Kind kind = options.sink_spec.kind; kind != SinkSpec::Kind::kTable &&
-                                                            kind != SinkSpec::Kind::kExec &&
-                                                            !TakesStdout(options.sink_spec)) {
+    if (options.sink_spec.kind == SinkSpec::Kind::kHttp) {
+      engine.reader.batch_records_max = 1'000;
+    } else if (const SinkSpec::Kind kind = options.sink_spec.kind;
+               kind != SinkSpec::Kind::kTable && kind != SinkSpec::Kind::kExec &&
+               !TakesStdout(options.sink_spec)) {
       engine.reader.batch_records_max = 100'000;
     }
     thread->engine =

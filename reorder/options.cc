@@ -98,11 +98,30 @@ void ReorderOptions::AddTo(Program& program) {
   app.add_option(
          "--sink", sink,
          "jsonl:FILE, jsonl:- (standard output), table:schema.table, exec:COMMAND (records on "
-         "its stdin, answers on its stdout), null (counts and checksums)")
+         "its stdin, answers on its stdout), http://HOST:PORT/PATH or https://… (POST with an "
+         "Idempotency-Key), null (counts and checksums)")
       ->group("Sink");
   app.add_option("--sink-db", sink_db,
                  "Where the table is (libpq conninfo); default: the ledger's database, where rows "
                  "and cursor are one transaction")
+      ->group("Sink");
+  app.add_option("--sink-batch", sink_batch,
+                 "http: records a request, at most; 1: each is a request of its own, and its key "
+                 "alone tells a repeat")
+      ->check(CLI::Range(int64_t{1}, int64_t{10'000}))
+      ->capture_default_str()
+      ->group("Sink");
+  app.add_option("--sink-header-file", sink_header_file,
+                 "http: a file of lines `Name: value` that go with every request (credentials)")
+      ->type_name("FILE")
+      ->group("Sink");
+  app.add_option("--sink-ca", sink_ca,
+                 "https: the certificates to trust (PEM); default: the system's")
+      ->type_name("FILE")
+      ->group("Sink");
+  program
+      .AddDuration(app, "--sink-timeout", sink_timeout,
+                   "http: how long a request may take before it is made again")
       ->group("Sink");
   app.add_option("--in-doubt", in_doubt,
                  "What may have been sent before a crash: hold (print it, exit 3), resend, skip. "
@@ -174,6 +193,9 @@ std::vector<std::string> ReorderOptions::Validate(const CommonOptions& common) {
   if (!sink_db.empty() && sink_spec.kind != SinkSpec::Kind::kTable) {
     complaints.emplace_back("--sink-db belongs to --sink table:…");
   }
+  CheckHttp(complaints);
+  sink_settings.ledger = common.ledger;
+  sink_settings.sink_db = sink_db;
   return complaints;
 }
 
@@ -190,6 +212,35 @@ void ReorderOptions::ValidateFrom(std::vector<std::string>& complaints) {
         "cursor");
   }
   if (reorder_mode == ReorderMode::kReplay) from_start = false;
+}
+
+void ReorderOptions::CheckHttp(std::vector<std::string>& complaints) {
+  const bool http = sink_spec.kind == SinkSpec::Kind::kHttp;
+  const bool typed = sink_batch != 1 || !sink_header_file.empty() || !sink_ca.empty() ||
+                     sink_timeout != HttpSinkOptions().answer_max;
+  if (!http && typed) {
+    complaints.emplace_back(
+        "--sink-batch, --sink-header-file, --sink-ca and --sink-timeout belong to --sink http://… "
+        "or https://…");
+  }
+  if (!sink_ca.empty() && http && !sink_spec.http.tls) {
+    complaints.emplace_back("--sink-ca belongs to --sink https://…");
+  }
+  if (!sink_ca.empty() && !std::filesystem::is_regular_file(sink_ca)) {
+    complaints.push_back(absl::StrCat("--sink-ca ", sink_ca, " is not a file"));
+  }
+  if (sink_timeout <= std::chrono::milliseconds(0)) {
+    complaints.emplace_back("--sink-timeout must be above 0");
+  }
+  sink_settings.http_records_per_request = sink_batch;
+  sink_settings.http_ca_file = sink_ca;
+  sink_settings.http_answer_max = sink_timeout;
+  if (sink_header_file.empty()) return;
+  if (auto headers = ReadHttpHeaders("--sink-header-file", sink_header_file); headers.ok()) {
+    sink_settings.http_headers = *std::move(headers);
+  } else {
+    complaints.emplace_back(headers.status().message());
+  }
 }
 
 ParkingBudget ReorderOptions::Budget(size_t streams) const {

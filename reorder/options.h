@@ -27,6 +27,10 @@ struct ReorderOptions {
   std::string from = "cursor";
   std::string sink = {};
   std::string sink_db = {};
+  int64_t sink_batch = 1;
+  std::string sink_header_file = {};
+  std::string sink_ca = {};
+  std::chrono::milliseconds sink_timeout = HttpSinkOptions().answer_max;
   std::string in_doubt = "hold";
   std::string foreign = "fail";
   std::string buffer = "auto";
@@ -44,6 +48,7 @@ struct ReorderOptions {
   bool from_start = false;
   std::optional<Position> replay_from = {};
   SinkSpec sink_spec = {};
+  SinkSettings sink_settings = {};
   InDoubtPolicy in_doubt_policy = InDoubtPolicy::kHold;
   ForeignPolicy foreign_policy = ForeignPolicy::kFail;
 
@@ -58,6 +63,7 @@ struct ReorderOptions {
 
  private:
   void ValidateFrom(std::vector<std::string>& complaints);
+  void CheckHttp(std::vector<std::string>& complaints);
 };
 
 }  // namespace lockstep

@@ -20,15 +20,23 @@ absl::StatusOr<SinkSpec> ParseSinkSpec(std::string_view text) {
   const size_t colon = text.find(':');
   const std::string_view kind = text.substr(0, colon);
   const std::string target(colon == std::string_view::npos ? "" : text.substr(colon + 1));
-  if (kind == "jsonl" && !target.empty()) return SinkSpec{SinkSpec::Kind::kJsonl, target};
-  if (kind == "exec" && !target.empty()) return SinkSpec{SinkSpec::Kind::kExec, target};
+  if (kind == "jsonl" && !target.empty())
+    return SinkSpec{.kind = SinkSpec::Kind::kJsonl, .target = target};
+  if (kind == "exec" && !target.empty())
+    return SinkSpec{.kind = SinkSpec::Kind::kExec, .target = target};
   if (kind == "table" && !target.empty()) {
     LOCKSTEP_ASSIGN_OR_RETURN(std::string table, QuoteTableName(target));
-    return SinkSpec{SinkSpec::Kind::kTable, std::move(table)};
+    return SinkSpec{.kind = SinkSpec::Kind::kTable, .target = std::move(table)};
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("\"", std::string(text),
-                   "\" is not like jsonl:FILE, jsonl:-, table:schema.table, exec:COMMAND or null"));
+  if (kind == "http" || kind == "https") {
+    auto http = ParseHttpTarget(text);
+    // Not repeated: it may hold what nobody should read.
+    LOCKSTEP_RETURN_IF_ERROR(Annotate(http.status(), absl::StrCat(std::string(kind), "://…")));
+    return SinkSpec{.kind = SinkSpec::Kind::kHttp, .http = *std::move(http)};
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "\"", std::string(text),
+      "\" is not like jsonl:FILE, jsonl:-, table:schema.table, exec:COMMAND, http://… or null"));
 }
 
 bool TakesStdout(const SinkSpec& spec) {
@@ -46,6 +54,7 @@ const char* WhyNotReplayed(const SinkSpec& spec) {
              "or jsonl:-";
     case SinkSpec::Kind::kNull:
     case SinkSpec::Kind::kExec:
+    case SinkSpec::Kind::kHttp:
       return nullptr;
   }
   return nullptr;
@@ -53,8 +62,7 @@ const char* WhyNotReplayed(const SinkSpec& spec) {
 
 absl::StatusOr<std::vector<std::unique_ptr<Sink>>> MakeSinks(const SinkSpec& spec,
                                                              const std::vector<StreamName>& streams,
-                                                             const std::string& ledger,
-                                                             const std::string& sink_db) {
+                                                             const SinkSettings& settings) {
   std::vector<std::unique_ptr<Sink>> sinks;
   std::shared_ptr<JsonlFile> file;
   bool fences = false;
@@ -81,13 +89,23 @@ absl::StatusOr<std::vector<std::unique_ptr<Sink>>> MakeSinks(const SinkSpec& spe
         sinks.push_back(std::move(sink));
         break;
       }
+      case SinkSpec::Kind::kHttp:
+        sinks.push_back(std::make_unique<HttpSink>(
+            HttpSinkOptions{.target = spec.http,
+                            .stream = stream,
+                            .records_per_request = settings.http_records_per_request,
+                            .headers = settings.http_headers,
+                            .ca_file = settings.http_ca_file,
+                            .answer_max = settings.http_answer_max}));
+        break;
       case SinkSpec::Kind::kTable: {
-        const bool with_cursor = sink_db.empty() || sink_db == ledger;
-        LOCKSTEP_ASSIGN_OR_RETURN(auto sink,
-                                  TableSink::Open({.conninfo = with_cursor ? ledger : sink_db,
-                                                   .table = spec.target,
-                                                   .stream = stream,
-                                                   .with_cursor = with_cursor}));
+        const bool with_cursor = settings.sink_db.empty() || settings.sink_db == settings.ledger;
+        LOCKSTEP_ASSIGN_OR_RETURN(
+            auto sink,
+            TableSink::Open({.conninfo = with_cursor ? settings.ledger : settings.sink_db,
+                             .table = spec.target,
+                             .stream = stream,
+                             .with_cursor = with_cursor}));
         sinks.push_back(std::move(sink));
         break;
       }

@@ -2,6 +2,8 @@
 #ifndef LOCKSTEP_REORDER_SINKS_MAKE_SINK_H_
 #define LOCKSTEP_REORDER_SINKS_MAKE_SINK_H_
 
+#include <chrono>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -10,15 +12,18 @@
 #include "absl/status/statusor.h"
 
 #include "common/model/ids.h"
+#include "reorder/sinks/http_sink.h"
+#include "reorder/sinks/http_target.h"
 #include "reorder/sinks/sink.h"
 
 namespace lockstep {
 
-// `jsonl:FILE`, `jsonl:-`, `table:schema.table`, `exec:COMMAND`, `null`.
+// `jsonl:FILE`, `jsonl:-`, `table:schema.table`, `exec:COMMAND`, `http://…`, `https://…`, `null`.
 struct SinkSpec {
-  enum class Kind { kNull, kJsonl, kTable, kExec };
+  enum class Kind { kNull, kJsonl, kTable, kExec, kHttp };
   Kind kind = Kind::kNull;
   std::string target = {};  // The file, `-`, the quoted table name, or the command.
+  HttpTarget http = {};     // kHttp.
   bool operator==(const SinkSpec&) const = default;
 };
 
@@ -31,11 +36,20 @@ bool TakesStdout(const SinkSpec& spec);
 // they may, a repeat is what such a sink is for.
 const char* WhyNotReplayed(const SinkSpec& spec);
 
-// In the streams' order. `sink_db` empty: the ledger's database. Opens files and connections.
+// What the sinks of one kind or another are told besides.
+struct SinkSettings {
+  std::string ledger = {};   // libpq conninfo.
+  std::string sink_db = {};  // kTable; empty: the ledger's database.
+  int64_t http_records_per_request = 1;
+  HttpHeaders http_headers = {};
+  std::string http_ca_file = {};
+  std::chrono::milliseconds http_answer_max = HttpSinkOptions().answer_max;
+};
+
+// In the streams' order. Opens files and connections.
 absl::StatusOr<std::vector<std::unique_ptr<Sink>>> MakeSinks(const SinkSpec& spec,
                                                              const std::vector<StreamName>& streams,
-                                                             const std::string& ledger,
-                                                             const std::string& sink_db);
+                                                             const SinkSettings& settings);
 
 }  // namespace lockstep
 
