@@ -36,6 +36,7 @@ class SpillBuffer final : public Buffer {
         parking_(options.budget, store_, options.spill_bytes_max) {}
   absl::Status Open() override { return at_once_ ? store_.Open() : absl::OkStatus(); }
   ParkingBuffer& parking() override { return parking_; }
+  absl::Status SetBudget(ParkingBudget budget) override { return parking_.SetBudget(budget); }
   int64_t spill_bytes() const override { return store_.bytes(); }
 
  private:

@@ -34,6 +34,11 @@ class Buffer {
 
   virtual absl::Status Open() { return absl::OkStatus(); }
   virtual ParkingBuffer& parking() = 0;
+  // kSpill: another budget from now on. The others keep theirs.
+  virtual absl::Status SetBudget(ParkingBudget budget) {
+    static_cast<void>(budget);
+    return absl::OkStatus();
+  }
   virtual int64_t spill_bytes() const { return 0; }  // On disk now.
   // kBounded: what brokers sent for records fetched again, all that was thrown away included.
   virtual int64_t wire_bytes() const { return 0; }

@@ -14,18 +14,23 @@ namespace {
 
 constexpr std::chrono::milliseconds kTimeout{10'000};
 
-// A typed partition that no log has would be a stream without records, and its end reached at once.
-absl::Status CheckPartitions(const Discovered& found, const std::vector<TopicInfo>& topics) {
+int32_t CountPartitions(const Discovered& found, const std::vector<TopicInfo>& topics) {
   int32_t count = 0;
   for (const TopicInfo& info : topics) {
     const bool ours =
         std::find(found.topics.begin(), found.topics.end(), info.name) != found.topics.end();
     if (ours) count = std::max(count, info.partition_count);
   }
+  return count;
+}
+
+// A typed partition that no log has would be a stream without records, and its end reached at once.
+absl::Status CheckPartitions(const Discovered& found) {
   for (const StreamName& stream : found.streams) {
-    if (stream.partition >= count) {
+    if (stream.partition >= found.partition_count) {
       return absl::NotFoundError(absl::StrCat("--stream ", ToString(stream), ": the topic has ",
-                                              count, " partition(s), counted from 0"));
+                                              found.partition_count,
+                                              " partition(s), counted from 0"));
     }
   }
   return absl::OkStatus();
@@ -50,9 +55,11 @@ absl::StatusOr<Discovered> Discover(const CommonOptions& options, Ledger& ledger
   LOCKSTEP_ASSIGN_OR_RETURN(found.topics,
                             FindTopics(topic, options.mirror_topic, existing, logical));
 
+  found.partition_count = CountPartitions(found, topics);
+
   found.streams = options.streams;
   if (!found.streams.empty()) {
-    LOCKSTEP_RETURN_IF_ERROR(CheckPartitions(found, topics));
+    LOCKSTEP_RETURN_IF_ERROR(CheckPartitions(found));
     return found;
   }
   for (const StreamInfo& info : known) {

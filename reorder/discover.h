@@ -18,6 +18,7 @@ struct Discovered {
   std::string cluster_id;
   std::vector<StreamName> streams;  // Logical names.
   std::vector<std::string> topics;  // FindTopics.
+  int32_t partition_count = 0;      // Of the largest of them.
 };
 
 // With --topic the streams are the ledger's, or, if no producer has opened yet, the topic's

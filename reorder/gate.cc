@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 #include "common/base/check.h"
@@ -15,7 +16,13 @@ std::string Text(const std::optional<Position>& position) {
   return position.has_value() ? ToString(*position) : "nothing";
 }
 
+constexpr char kInDoubt[] = "in-doubt: ";
+
 }  // namespace
+
+bool IsInDoubt(const absl::Status& status) {
+  return absl::IsFailedPrecondition(status) && absl::StartsWith(status.message(), kInDoubt);
+}
 
 Gate::Gate(Options options, const Cursor& opened)
     : options_(std::move(options)),
@@ -50,7 +57,7 @@ absl::Status Gate::Resolve(const Doubt& doubt) {
   const bool answered = doubt.sink != SinkKind::kBlind;
   if ((!answered && doubt.policy == InDoubtPolicy::kHold) || !old_gate_cannot_send) {
     return absl::FailedPreconditionError(absl::StrCat(
-        "in-doubt: group ", options_.group, ", stream ", ToString(options_.name),
+        kInDoubt, "group ", options_.group, ", stream ", ToString(options_.name),
         ": what lies in (", Text(done_), ", ", Text(intent_), "] may have been sent",
         old_gate_cannot_send ? "" : " and, while its gate lives, may yet be",
         ". Make sure that the old gate is dead, ask the outside, then run again with ",

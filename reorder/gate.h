@@ -119,6 +119,9 @@ class Gate {
   std::optional<Position> resend_to_;
 };
 
+// True iff the status is Resolve's answer that what is in doubt was held.
+bool IsInDoubt(const absl::Status& status);
+
 }  // namespace lockstep
 
 #endif  // LOCKSTEP_REORDER_GATE_H_

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -11,10 +12,12 @@
 #include "common/config/program.h"
 #include "common/config/stop_request.h"
 #include "common/config/terminal.h"
+#include "common/kafka/group_membership.h"
 #include "common/log/log.h"
 #include "common/metrics/metrics.h"
 #include "db-ledger/postgres_ledger.h"
 #include "reorder/discover.h"
+#include "reorder/group_runner.h"
 #include "reorder/options.h"
 #include "reorder/plan.h"
 #include "reorder/report.h"
@@ -99,6 +102,33 @@ struct StreamThread {
 
 using Progress = std::vector<std::unique_ptr<StreamProgress>>;
 
+// `streams` share what parked records may take.
+StreamEngineOptions EngineOptions(const CommonOptions& common, const ReorderOptions& options,
+                                  const Discovered& found, const StreamName& stream,
+                                  size_t streams) {
+  StreamEngineOptions engine;
+  engine.mode = options.reorder_mode;
+  engine.group = options.group;
+  engine.from_start = options.from_start;
+  engine.replay_from = options.replay_from;
+  engine.in_doubt = options.in_doubt_policy;
+  engine.old_gate_is_dead = options.old_gate_is_dead;
+  engine.until_end = options.until_end;
+  engine.stall_timeout = options.stall_timeout;
+  engine.drain_timeout = common.drain_timeout;
+  engine.reader = ReaderOptions(common, options, found, stream);
+  engine.buffer = options.Buffer(stream, streams);
+  // One intent a batch: bigger ones where nothing is asked of an operator after a crash.
+  if (options.sink_spec.kind == SinkSpec::Kind::kHttp) {
+    engine.reader.batch_records_max = 1'000;
+  } else if (const SinkSpec::Kind kind = options.sink_spec.kind; kind != SinkSpec::Kind::kTable &&
+                                                                 kind != SinkSpec::Kind::kExec &&
+                                                                 !TakesStdout(options.sink_spec)) {
+    engine.reader.batch_records_max = 100'000;
+  }
+  return engine;
+}
+
 absl::StatusOr<std::vector<std::unique_ptr<StreamThread>>> OpenStreams(
     const CommonOptions& common, const ReorderOptions& options, const Discovered& found,
     Progress& progress) {
@@ -110,26 +140,8 @@ absl::StatusOr<std::vector<std::unique_ptr<StreamThread>>> OpenStreams(
     LOCKSTEP_ASSIGN_OR_RETURN(thread->ledger, ConnectLedger(common));
     thread->sink = std::move(sinks[i]);
     progress.push_back(std::make_unique<StreamProgress>());
-    StreamEngineOptions engine;
-    engine.mode = options.reorder_mode;
-    engine.group = options.group;
-    engine.from_start = options.from_start;
-    engine.replay_from = options.replay_from;
-    engine.in_doubt = options.in_doubt_policy;
-    engine.old_gate_is_dead = options.old_gate_is_dead;
-    engine.until_end = options.until_end;
-    engine.stall_timeout = options.stall_timeout;
-    engine.drain_timeout = common.drain_timeout;
-    engine.reader = ReaderOptions(common, options, found, found.streams[i]);
-    engine.buffer = options.Buffer(found.streams[i], found.streams.size());
-    // One intent a batch: bigger ones where nothing is asked of an operator after a crash.
-    if (options.sink_spec.kind == SinkSpec::Kind::kHttp) {
-      engine.reader.batch_records_max = 1'000;
-    } else if (const SinkSpec::Kind kind = options.sink_spec.kind;
-               kind != SinkSpec::Kind::kTable && kind != SinkSpec::Kind::kExec &&
-               !TakesStdout(options.sink_spec)) {
-      engine.reader.batch_records_max = 100'000;
-    }
+    const StreamEngineOptions engine =
+        EngineOptions(common, options, found, found.streams[i], found.streams.size());
     thread->engine =
         std::make_unique<StreamEngine>(engine, *thread->ledger, *thread->sink, *progress.back());
     threads.push_back(std::move(thread));
@@ -168,16 +180,31 @@ void Watch(std::vector<std::unique_ptr<StreamThread>>& threads, const Progress& 
 
 absl::StatusOr<std::unique_ptr<MetricsServer>> ServeMetrics(const CommonOptions& common,
                                                             const Metrics& metrics,
-                                                            const Progress& progress) {
+                                                            std::function<absl::Status()> ready) {
   if (common.metrics.empty()) return nullptr;
   return MetricsServer::Start(common.metrics, metrics,
-                              {.healthy = nullptr, .ready = [&progress]() -> absl::Status {
-                                 for (const auto& stream : progress) {
-                                   if (!stream->ready)
-                                     return absl::UnavailableError("a gate is not open yet");
-                                 }
-                                 return absl::OkStatus();
-                               }});
+                              {.healthy = nullptr, .ready = std::move(ready)});
+}
+
+absl::Status AllReady(const Progress& progress) {
+  const bool ready = std::all_of(progress.begin(), progress.end(),
+                                 [](const auto& one) { return one->ready.load(); });
+  return ready ? absl::OkStatus() : absl::UnavailableError("a gate is not open yet");
+}
+
+int Report(const CommonOptions& common, const ReorderOptions& options,
+           const std::vector<StreamName>& streams, const std::vector<StreamResult>& results,
+           steady_clock::time_point started) {
+  const double seconds = std::chrono::duration<double>(steady_clock::now() - started).count();
+  for (size_t i = 0; i < results.size(); ++i) {
+    PrintInDoubt(streams[i], results[i]);
+    if (!absl::IsCancelled(results[i].why)) {
+      static_cast<void>(ExitWith("lockstep-reorder", results[i].why));
+    }
+  }
+  MakeSummary(streams, results, seconds)
+      .Print(common.format, TakesStdout(options.sink_spec) ? stderr : stdout);
+  return ToInt(WorstOf(results));
 }
 
 int Run(const CommonOptions& common, const ReorderOptions& options, const Discovered& found,
@@ -188,7 +215,7 @@ int Run(const CommonOptions& common, const ReorderOptions& options, const Discov
   std::vector<std::unique_ptr<StreamThread>>& threads = *opened;
   Metrics registry;
   ReorderMetrics metrics(registry, found.streams);
-  auto server = ServeMetrics(common, registry, progress);
+  auto server = ServeMetrics(common, registry, [&] { return AllReady(progress); });
   if (!server.ok()) return ExitWith("lockstep-reorder", server.status());
 
   const auto started = steady_clock::now();
@@ -205,16 +232,65 @@ int Run(const CommonOptions& common, const ReorderOptions& options, const Discov
     results.push_back(std::move(stream->result));
   }
 
-  const double seconds = std::chrono::duration<double>(steady_clock::now() - started).count();
-  for (size_t i = 0; i < results.size(); ++i) {
-    PrintInDoubt(found.streams[i], results[i]);
-    if (!absl::IsCancelled(results[i].why)) {
-      static_cast<void>(ExitWith("lockstep-reorder", results[i].why));
-    }
+  return Report(common, options, found.streams, results, started);
+}
+
+// ---------------------------------------------------------------- the consumer group
+
+// One stream that the group gave to this process, from its ledger connection to its sink.
+StreamResult RunOne(const CommonOptions& common, const ReorderOptions& options,
+                    const Discovered& found, const BudgetShare& share, const StreamName& stream,
+                    StreamProgress& progress, const GroupRunner::StopRequested& stop_requested) {
+  StreamResult result;
+  auto ledger = ConnectLedger(common);
+  auto sinks = MakeSinks(options.sink_spec, {stream}, options.sink_settings);
+  result.why = !ledger.ok() ? ledger.status() : sinks.status();
+  result.exit_code = ExitCodeOf(result.why);
+  if (!result.why.ok()) return result;
+  // --buffer bounded keeps its part of what all partitions could take; spilling can change it.
+  StreamEngineOptions engine =
+      EngineOptions(common, options, found, stream, static_cast<size_t>(found.partition_count));
+  if (engine.buffer.kind == BufferOptions::Kind::kSpill) engine.share = &share;
+  return StreamEngine(engine, **ledger, *sinks->front(), progress).Run(stop_requested);
+}
+
+int RunGroup(const CommonOptions& common, const ReorderOptions& options, const Discovered& found,
+             StopRequest& stop) {
+  GroupRunnerOptions runner_options;
+  runner_options.group = options.group;
+  Progress progress;
+  for (int32_t i = 0; i < found.partition_count; ++i) {
+    runner_options.streams.push_back({common.Topic(), i});
+    progress.push_back(std::make_unique<StreamProgress>());
   }
-  MakeSummary(found.streams, results, seconds)
-      .Print(common.format, TakesStdout(options.sink_spec) ? stderr : stdout);
-  return ToInt(WorstOf(results));
+  const std::vector<StreamName> streams = runner_options.streams;
+  KafkaMembershipOptions member;
+  member.kafka = common.Kafka();
+  member.group = options.group;
+  member.topic = found.topics[0];
+  member.accept_within = std::max(member.accept_within, 2 * common.drain_timeout);
+  auto membership = JoinKafkaGroup(member);
+  if (!membership.ok()) return ExitWith("lockstep-reorder", membership.status());
+  BudgetShare share(options.Budget(1));
+  GroupRunner runner(
+      runner_options, **membership,
+      [&](const StreamName& stream, StreamProgress& one, const GroupRunner::StopRequested& ended) {
+        return RunOne(common, options, found, share, stream, one, ended);
+      },
+      progress);
+  Metrics registry;
+  ReorderMetrics metrics(registry, streams);
+  auto server = ServeMetrics(common, registry, [&] { return runner.Ready(); });
+  if (!server.ok()) return ExitWith("lockstep-reorder", server.status());
+
+  const auto started = steady_clock::now();
+  const absl::Status group_ended = runner.Run([&] { return stop.requested(); },
+                                              [&] {
+                                                share.set_streams(runner.held());
+                                                metrics.Update(progress);
+                                              });
+  const int exit = Report(common, options, streams, runner.TakeResults(), started);
+  return group_ended.ok() ? exit : ExitWith("lockstep-reorder", group_ended);
 }
 
 int Main(int argc, const char* const* argv) {
@@ -242,7 +318,8 @@ int Main(int argc, const char* const* argv) {
   if (!found.ok()) return ExitWith("lockstep-reorder", found.status());
   if (options.plan) return Plan(common, options, *found, **ledger, stop);
   ledger->reset();
-  return Run(common, options, *found, stop);
+  return options.by_group ? RunGroup(common, options, *found, stop)
+                          : Run(common, options, *found, stop);
 }
 
 }  // namespace

@@ -80,6 +80,11 @@ void ReorderOptions::AddTo(Program& program) {
                "What they may take on disk, of all streams together; beyond it is exit 2, and "
                "nothing is lost. 0: no limit")
       ->group("Reorder");
+  app.add_option("--assignment", assignment,
+                 "all: this process has all of the topic's streams; group: the processes of this "
+                 "--group share them (Kafka's consumer group, cooperative-sticky)")
+      ->capture_default_str()
+      ->group("Reorder");
   app.add_option("--foreign", foreign,
                  "A record without Lockstep's header: fail, or pass (step over it)")
       ->capture_default_str()
@@ -190,6 +195,7 @@ std::vector<std::string> ReorderOptions::Validate(const CommonOptions& common) {
       reorder_mode == ReorderMode::kReplay && why != nullptr) {
     complaints.push_back(absl::StrCat("--mode replay with --sink ", sink, ": ", why));
   }
+  ValidateAssignment(common, complaints);
   if (!sink_db.empty() && sink_spec.kind != SinkSpec::Kind::kTable) {
     complaints.emplace_back("--sink-db belongs to --sink table:…");
   }
@@ -241,6 +247,21 @@ void ReorderOptions::CheckHttp(std::vector<std::string>& complaints) {
   } else {
     complaints.emplace_back(headers.status().message());
   }
+}
+
+void ReorderOptions::ValidateAssignment(const CommonOptions& common,
+                                        std::vector<std::string>& complaints) {
+  Choose<bool>("--assignment", assignment, {{"all", false}, {"group", true}}, by_group, complaints);
+  if (!by_group) return;
+  const auto refuse = [&](bool typed, const char* what) {
+    if (typed) complaints.push_back(absl::StrCat("--assignment group does not go with ", what));
+  };
+  refuse(!common.streams.empty(), "--stream: the group gives out all streams of a --topic");
+  refuse(until_end, "--until-end: a group has none, a stream may come at any time");
+  refuse(reorder_mode == ReorderMode::kReplay,
+         "--mode replay: it would begin anew wherever a stream goes");
+  refuse(sink_spec.kind == SinkSpec::Kind::kJsonl && !TakesStdout(sink_spec),
+         "--sink jsonl:FILE: one process has the file, and the next one could not go on in it");
 }
 
 ParkingBudget ReorderOptions::Budget(size_t streams) const {

@@ -33,6 +33,7 @@ struct ReorderOptions {
   std::chrono::milliseconds sink_timeout = HttpSinkOptions().answer_max;
   std::string in_doubt = "hold";
   std::string foreign = "fail";
+  std::string assignment = "all";
   std::string buffer = "auto";
   Size buffer_memory{Size::Unit::kBytes, int64_t{256} << 20};
   std::string spill_dir = {};
@@ -51,6 +52,7 @@ struct ReorderOptions {
   SinkSettings sink_settings = {};
   InDoubtPolicy in_doubt_policy = InDoubtPolicy::kHold;
   ForeignPolicy foreign_policy = ForeignPolicy::kFail;
+  bool by_group = false;  // The consumer group says which streams are this process's.
 
   // Defines the flags. `this` must outlive `program`.
   void AddTo(Program& program);
@@ -64,6 +66,7 @@ struct ReorderOptions {
  private:
   void ValidateFrom(std::vector<std::string>& complaints);
   void CheckHttp(std::vector<std::string>& complaints);
+  void ValidateAssignment(const CommonOptions& common, std::vector<std::string>& complaints);
 };
 
 }  // namespace lockstep

@@ -106,26 +106,7 @@ int Rank(ExitCode code) {
 Summary MakeSummary(const std::vector<StreamName>& streams,
                     const std::vector<StreamResult>& results, double seconds) {
   StreamResult all;
-  for (const StreamResult& one : results) {
-    all.emitted += one.emitted;
-    all.replayed += one.replayed;
-    all.counts.first_hits += one.counts.first_hits;
-    all.counts.buffer_hits += one.counts.buffer_hits;
-    all.counts.duplicates_dropped += one.counts.duplicates_dropped;
-    all.counts.void_dropped += one.counts.void_dropped;
-    all.counts.foreign_passed += one.counts.foreign_passed;
-    all.parking.records_peak += one.parking.records_peak;
-    all.parking.bytes_peak += one.parking.bytes_peak;
-    all.parking.bytes_written += one.parking.bytes_written;
-    all.parking.bytes_reread += one.parking.bytes_reread;
-    all.parking.store_bytes_peak += one.parking.store_bytes_peak;
-    all.parking.fetches += one.parking.fetches;
-    all.parking.fetches_bound += one.parking.fetches_bound;
-    all.parking.records_fetched += one.parking.records_fetched;
-    all.wire_bytes += one.wire_bytes;
-    all.polls += one.polls;
-    all.in_doubt += one.in_doubt;
-  }
+  for (const StreamResult& one : results) all.Add(one);
   Summary summary;
   summary.Add("emitted", all.emitted)
       .Add("replayed", all.replayed)

@@ -32,6 +32,7 @@ StreamEngine::StreamEngine(StreamEngineOptions options, Ledger& ledger, Sink& si
       sink_(&sink),
       progress_(&progress),
       buffer_(Buffer::Make(options_.buffer, options_.reader)),
+      emitted_before_(progress.emitted),
       waiting_log_(options_.reader.stream, options_.group, progress.waiting_since_ms) {}
 
 StreamResult StreamEngine::Run(const StopRequested& stop_requested) {
@@ -50,6 +51,7 @@ StreamResult StreamEngine::Run(const StopRequested& stop_requested) {
   }
   result_.exit_code = ended.exit_code;
   result_.why = ended.why;
+  if (absl::IsAborted(ended.why)) result_.epoch_is_over = EpochIsOver();
   if (reader_ != nullptr) {
     result_.counts = reader_->counts();
     result_.polls = reader_->polls();
@@ -59,6 +61,49 @@ StreamResult StreamEngine::Run(const StopRequested& stop_requested) {
   result_.wire_bytes = buffer_->wire_bytes();
   result_.checksum = sink_->Checksum();
   return result_;
+}
+
+// Asked of a fenced engine only; where the ledger does not answer, another gate is the likelier.
+bool StreamEngine::EpochIsOver() {
+  const absl::StatusOr<Ledger::Now> now = ledger_->ReadNow();
+  return now.ok() && now->epoch > options_.reader.epoch;
+}
+
+void StreamResult::Add(const StreamResult& later) {
+  emitted += later.emitted;
+  replayed += later.replayed;
+  counts.first_hits += later.counts.first_hits;
+  counts.buffer_hits += later.counts.buffer_hits;
+  counts.duplicates_dropped += later.counts.duplicates_dropped;
+  counts.void_dropped += later.counts.void_dropped;
+  counts.foreign_passed += later.counts.foreign_passed;
+  parking.records_peak += later.parking.records_peak;
+  parking.bytes_peak += later.parking.bytes_peak;
+  parking.bytes_written += later.parking.bytes_written;
+  parking.bytes_reread += later.parking.bytes_reread;
+  parking.store_bytes_peak += later.parking.store_bytes_peak;
+  parking.fetches += later.parking.fetches;
+  parking.fetches_bound += later.parking.fetches_bound;
+  parking.records_fetched += later.parking.records_fetched;
+  wire_bytes += later.wire_bytes;
+  polls += later.polls;
+  in_doubt += later.in_doubt;
+  exit_code = later.exit_code;
+  why = later.why;
+  in_doubt_records = later.in_doubt_records;
+  waiting = later.waiting;
+  checksum = later.checksum;
+  held_in_doubt = later.held_in_doubt;
+  epoch_is_over = later.epoch_is_over;
+}
+
+void StreamProgress::EndOfStream() {
+  ready = false;
+  parked_records = 0;
+  parked_bytes = 0;
+  spill_bytes = 0;
+  expected = 0;
+  waiting_since_ms = 0;
 }
 
 // ---------------------------------------------------------------- start
@@ -126,6 +171,7 @@ absl::Status StreamEngine::ResolveDoubt() {
   const bool was_in_doubt = gate_->in_doubt();
   const std::optional<Position> done = gate_->done();
   const absl::Status resolved = gate_->Resolve(doubt);
+  result_.held_in_doubt = IsInDoubt(resolved);
   if (resolved.ok() && was_in_doubt) {
     Log(LogLevel::kWarn, "in_doubt_resolved",
         {{"stream", options_.reader.stream},
@@ -211,6 +257,8 @@ StreamEngine::Ended StreamEngine::Loop(const StopRequested& stop_requested) {
   bool drained = false;
   absl::Status status;
   while (true) {
+    status = FollowBudget();
+    if (!status.ok()) break;
     status = reader_->Next(records, gate_->owes_done() ? kPollBusy : kPollIdle);
     if (!status.ok()) break;
     drained = records.empty() && !reader_->waiting().has_value();
@@ -243,6 +291,15 @@ StreamEngine::Ended StreamEngine::Loop(const StopRequested& stop_requested) {
     WriteDone([] { return true; }).IgnoreError();  // Best effort, as above.
   }
   return EndedBy(status);
+}
+
+// Other streams of this process may have come or gone.
+absl::Status StreamEngine::FollowBudget() {
+  if (options_.share == nullptr || options_.share->part() == options_.buffer.budget) {
+    return absl::OkStatus();
+  }
+  options_.buffer.budget = options_.share->part();
+  return buffer_->SetBudget(options_.buffer.budget);
 }
 
 // A hole among what was sent before is the log's start that is gone, and not a gap to be filled.
@@ -413,13 +470,13 @@ void StreamEngine::Waits(const std::string& for_what, steady_clock::time_point s
 }
 
 void StreamEngine::NoteProgress() {
-  progress_->emitted = result_.emitted;
+  progress_->emitted = emitted_before_ + result_.emitted;
   progress_->replayed = result_.replayed;
   progress_->parked_records = buffer_->parking().stats().records;
   progress_->parked_bytes = buffer_->parking().stats().bytes;
   progress_->spill_bytes = buffer_->spill_bytes();
   if (progress_->expected == 0 && reader_->read_a_page()) {
-    int64_t expected = result_.emitted + result_.replayed;
+    int64_t expected = progress_->emitted + result_.replayed;
     for (const Head& head : reader_->heads_at_start()) {
       const std::optional<Seq> next = reader_->resequencer().next_seq(head.name);
       if (next.has_value() && head.last_seq >= *next) expected += head.last_seq - *next + 1;

@@ -27,6 +27,7 @@
 #include "common/config/exit_code.h"
 #include "common/model/ids.h"
 #include "db-ledger/ledger.h"
+#include "reorder/budget_share.h"
 #include "reorder/buffer.h"
 #include "reorder/gate.h"
 #include "reorder/sinks/sink.h"
@@ -51,7 +52,8 @@ struct StreamEngineOptions {
   std::chrono::milliseconds stall_timeout{30'000};
   std::chrono::milliseconds drain_timeout{30'000};
   BufferOptions buffer = {};
-  StreamReaderOptions reader = {};  // `stream`, `kafka`, `cluster_id`, `topics`, `foreign`.
+  const BudgetShare* share = nullptr;  // If the budget changes under way; must outlive the engine.
+  StreamReaderOptions reader = {};     // `stream`, `kafka`, `cluster_id`, `topics`, `foreign`.
 };
 
 // One record that may have been sent, to ask the outside with.
@@ -75,8 +77,14 @@ struct StreamResult {
   int64_t wire_bytes = 0;  // That the buffer had fetched again.
   int64_t in_doubt = 0;    // Records that were in doubt at start; kept in doubt iff exit_code 3.
   std::vector<DoubtfulRecord> in_doubt_records = {};  // Iff kept in doubt; at most 1,000.
-  bool waiting = false;       // It waited for something when it was stopped.
-  std::string checksum = {};  // The sink's.
+  bool waiting = false;        // It waited for something when it was stopped.
+  std::string checksum = {};   // The sink's.
+  bool held_in_doubt = false;  // It ended because what is in doubt was held.
+  bool epoch_is_over = false;  // It was fenced by a new epoch, not by another gate.
+
+  // Adds what another stream, or this one at another time, counted (peaks, too: an upper bound);
+  // how it ended is the later one's.
+  void Add(const StreamResult& later);
 };
 
 // What other threads may look at while Run is under way.
@@ -89,6 +97,9 @@ struct StreamProgress {
   std::atomic<int64_t> expected{0};          // Records up to the heads at start; 0: not known yet.
   std::atomic<int64_t> waiting_since_ms{0};  // Steady clock; 0: it does not wait.
   std::atomic<bool> ready{false};            // The gate is in office and nothing is in doubt.
+
+  // What it sent stays; it holds nothing any more and waits for nothing.
+  void EndOfStream();
 };
 
 class StreamEngine final : private SinkHost {
@@ -108,6 +119,7 @@ class StreamEngine final : private SinkHost {
   std::optional<std::chrono::steady_clock::time_point> StopBy() override;
   void Waits(const std::string& for_what, std::chrono::steady_clock::time_point since) override;
 
+  bool EpochIsOver();
   absl::Status OpenGate();
   absl::Status ResolveDoubt();
   absl::Status ListInDoubt();
@@ -126,6 +138,7 @@ class StreamEngine final : private SinkHost {
   std::optional<Ended> Stalled() const;
   void NoteWaiting();
   void NoteProgress();
+  absl::Status FollowBudget();
 
   // Constant after construction.
   StreamEngineOptions options_;
@@ -138,6 +151,7 @@ class StreamEngine final : private SinkHost {
   const std::unique_ptr<Buffer> buffer_;  // Before the reader, which holds on to it.
   std::unique_ptr<StreamReader> reader_;
   StreamResult result_;
+  const int64_t emitted_before_;  // By engines of this stream before this one.
   WaitingLog waiting_log_;
   const StopRequested* stop_requested_ = nullptr;  // Run's.
   std::atomic<int64_t> stop_by_ms_{0};             // Steady clock; 0: no stop was seen yet.

@@ -10,11 +10,18 @@
 
 namespace lockstep {
 
+bool FifoParking::BudgetIsReached() const {
+  return static_cast<int64_t>(unwritten_bytes_) >= budget_.bytes ||
+         unwritten_records_ >= budget_.records;
+}
+
+absl::Status FifoParking::SetBudget(ParkingBudget budget) {
+  budget_ = budget;
+  return BudgetIsReached() ? Write() : absl::OkStatus();
+}
+
 absl::Status FifoParking::Park(size_t queue, Seq seq, const RecordView& record) {
-  if (static_cast<int64_t>(unwritten_bytes_) >= budget_.bytes ||
-      unwritten_records_ >= budget_.records) {
-    LOCKSTEP_RETURN_IF_ERROR(Write());
-  }
+  if (BudgetIsReached()) LOCKSTEP_RETURN_IF_ERROR(Write());
   while (queues_.size() <= queue) queues_.emplace_back(pool_);
   ProducerFifo& fifo = queues_[queue];
   const size_t before = fifo.unwritten_bytes();

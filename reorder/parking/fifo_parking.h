@@ -36,6 +36,9 @@ class FifoParking final : public ParkingBuffer {
   FifoParking(ParkingBudget budget, ChunkStore& store, int64_t store_bytes_max = INT64_MAX)
       : budget_(budget), store_(&store), store_bytes_max_(store_bytes_max) {}
 
+  // Another budget from now on; what it does not hold is written at once. REQUIRES: a store.
+  absl::Status SetBudget(ParkingBudget budget);
+
   absl::Status Park(size_t queue, Seq seq, const RecordView& record) override;
   std::optional<Seq> Front(size_t queue) const override;
   absl::StatusOr<RecordView> Unpark(size_t queue) override;
@@ -51,11 +54,12 @@ class FifoParking final : public ParkingBuffer {
     LOCKSTEP_CHECK(store_ != nullptr, "without a budget nothing leaves memory");
     return *store_;
   }
+  bool BudgetIsReached() const;
   absl::Status Write();
   absl::Status Restore(size_t queue, const ChunkPool::Chunk& chunk);
   void DropUsedFiles(ProducerFifo& fifo);
 
-  const ParkingBudget budget_ = {};
+  ParkingBudget budget_ = {};
   ChunkStore* const store_ = nullptr;
   const int64_t store_bytes_max_ = INT64_MAX;
   ChunkPool pool_;

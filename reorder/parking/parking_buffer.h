@@ -24,6 +24,7 @@ namespace lockstep {
 struct ParkingBudget {
   int64_t bytes = INT64_MAX;
   int64_t records = INT64_MAX;
+  bool operator==(const ParkingBudget&) const = default;
 };
 
 struct ParkingStats {

@@ -286,6 +286,31 @@ TEST(ParkingTest, MemoryStaysInTheBudget) {
   EXPECT_EQ(store.files(), 0U);
 }
 
+// Another stream comes to the process, or goes.
+TEST(ParkingTest, ASmallerBudgetHoldsAtOnceAndABiggerOneFromThen) {
+  TestStore store;
+  FifoParking parking({.bytes = 1 << 20}, store);
+  const Copy copy{Seq(1), "1", "key", std::string(100, 'v'), {}};
+  Seq seq(0);
+  const auto park = [&](int records) {
+    for (int i = 0; i < records; ++i) ASSERT_TRUE(parking.Park(0, ++seq, View(copy)).ok());
+  };
+  park(4'000);
+  EXPECT_EQ(store.files(), 0U);
+  ASSERT_TRUE(parking.SetBudget({.bytes = 1 << 18}).ok());
+  EXPECT_EQ(store.files(), 1U);
+  EXPECT_LE(parking.allocated_bytes(), size_t{1} << 18);
+  ASSERT_TRUE(parking.SetBudget({.bytes = 1 << 21}).ok());
+  park(10'000);
+  EXPECT_EQ(store.files(), 1U);
+  for (Seq out(1); out <= seq; ++out) {
+    ASSERT_EQ(parking.Front(0), out);
+    ASSERT_TRUE(parking.Unpark(0).ok());
+    parking.ReleaseUnparked();
+  }
+  EXPECT_EQ(store.files(), 0U);
+}
+
 TEST(ParkingTest, ARecordAboveTheBudgetIsParked) {
   TestStore store;
   FifoParking parking({.bytes = 1 << 20}, store);

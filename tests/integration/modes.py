@@ -32,13 +32,29 @@ class Scenario:
 
     def __init__(self, stack, name):
         self.stack, self.name, self.programs = stack, name, Programs(stack)
-        self.written = {}
+        self.site, self.written = "p", {}
 
     def create_topic(self, partitions=1):
         self.stack.create_topic("p", self.name, partitions)
 
-    def at_p(self):
-        return ["--topic", self.name, "--brokers", self.stack.brokers["p"], "--ledger", self.stack.ledger, "--format", "json"]
+    @property
+    def database(self):
+        return f"pg_{self.site}"
+
+    @property
+    def ledger(self):
+        return self.stack.ledger if self.site == "p" else self.stack.conninfo("pg_s")
+
+    def here(self):
+        return ["--topic", self.name, "--brokers", self.stack.brokers[self.site], "--ledger", self.ledger, "--format", "json"]
+
+    def lose_the_site(self, and_also, *flags):
+        """Site p is gone at once, with the programs named; the standby takes over, and what it lacks is put back unordered."""
+        self.programs.forget(and_also)
+        self.stack.kill_site("p", and_also=and_also)
+        self.site = "s"
+        argv = ["lockstep-mirror-reconcile", "failover", *self.here(), "--promote-with", "pg_promote", "--order", "none"]
+        return self.programs.call(f"{self.name}-failover", [*argv, *flags, "--execute", "--yes"]).summary
 
     def source(self, producer):
         return self.stack.directory / f"{self.name}.{producer}.jsonl"
@@ -52,18 +68,18 @@ class Scenario:
         self.written[producer] = first + count - 1
 
     def producer(self, name):
-        return ["lockstep-producer", "--name", f"{self.name}-{name}", *self.at_p(), "--source", f"jsonl:{self.source(name)}"]
+        return ["lockstep-producer", "--name", f"{self.name}-{name}", *self.here(), "--source", f"jsonl:{self.source(name)}"]
 
     def produce(self, name):
         """Runs a producer over all that is there."""
         return self.programs.call(f"{self.name}-producer", [*self.producer(name), "--until-end"])
 
     def reorder(self, mode, sink, *flags):
-        return ["lockstep-reorder", "--mode", mode, "--group", self.name, *self.at_p(), "--sink", sink, *flags]
+        return ["lockstep-reorder", "--mode", mode, "--group", self.name, *self.here(), "--sink", sink, *flags]
 
     def order(self, partition=0):
         """The ledger's order: [(epoch, offset, producer, seq)]."""
-        argv = ["lockstep-ledger", "order", "--stream", f"{self.name}/{partition}", "--ledger", self.stack.ledger, "--format", "json"]
+        argv = ["lockstep-ledger", "order", "--stream", f"{self.name}/{partition}", "--ledger", self.ledger, "--format", "json"]
         rows = map(json.loads, self.programs.call(f"{self.name}-order", argv).lines)
         return [(row["epoch"], row["offset"], row["producer"], row["seq"]) for row in rows]
 
@@ -73,7 +89,7 @@ class Scenario:
             "select intent_epoch, intent_offset, done_epoch, done_offset from lockstep.cursor join lockstep.stream using (stream) "
             f"where topic = '{self.name}' and partition = {partition}"
         )
-        fields = [int(field) if field else None for field in self.stack.sql("pg_p", query).split("|")]
+        fields = [int(field) if field else None for field in self.stack.sql(self.database, query).split("|")]
         pairs = fields if len(fields) == 4 else [None] * 4
         return tuple((e, o) if e is not None else None for e, o in (pairs[:2], pairs[2:]))
 
@@ -120,7 +136,119 @@ def replay(s):
     check("a file that is the outside is refused with a sentence", "the file is the outside" in refused.log, refused.log)
 
 
-SCENARIOS = (replay,)
+# --- consumer group ---------------------------------------------------------------------------------------------------
+
+PARTITIONS = 6
+
+
+class Member:
+    """One process of a group with a table as the outside; what it holds is what its log says."""
+
+    def __init__(self, s, name):
+        self.s, self.name = s, f"{s.name}-{name}"
+
+    def start(self, mode):
+        flags = ["--assignment", "group", "-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=500"]
+        self.s.programs.follow(self.name, self.s.reorder(mode, f"table:public.{self.s.name}", *flags))
+        return self
+
+    @property
+    def log(self):
+        return (self.s.stack.directory / "log" / f"{self.name}.log").read_text()
+
+    def held(self):
+        streams = set()
+        for line in self.log.splitlines():
+            for event, change in (("stream_assigned", streams.add), ("stream_revoked", streams.discard), ("stream_lost", streams.discard)):
+                if f" {event} " in line:
+                    change(line.split("stream=")[1].split()[0])
+        return streams
+
+    def await_streams(self, count):
+        self.s.programs.wait(f"{self.name} to hold {count} streams", lambda: len(self.held()) == count)
+
+    def kill(self):
+        self.s.programs.forget([self.name])
+        self.s.stack.processes.kill([self.name])
+
+
+def sent(s):
+    return int(s.stack.sql(s.database, f"select count(*) from {s.name}", check=False) or 0)  # The first gate makes the table.
+
+
+def sent_order(s, partition):
+    """What the table has of a stream, in the order in which it left."""
+    query = f"select epoch, \"offset\", producer, seq from {s.name} where stream = '{s.name}/{partition}' order by emitted"
+    rows = (row.split("|") for row in s.stack.sql(s.database, query).splitlines())
+    return [(int(epoch), int(offset), producer, int(seq)) for epoch, offset, producer, seq in rows]
+
+
+def slow_down(s, ms_a_row):
+    """A slow outside, so that what happens next happens in the middle of it."""
+    body = f"begin perform pg_sleep((select count(*) from fresh) * {ms_a_row} / 1000.0); return null; end"
+    trigger = f"after insert on {s.name} referencing new table as fresh for each statement execute function slow_{s.name}()"
+    s.stack.sql(
+        s.database,
+        f"create or replace function slow_{s.name}() returns trigger language plpgsql as $${body}$$; create or replace trigger slow {trigger}",
+    )
+
+
+def shared(s):
+    """Three processes share six streams through a site's loss; one dies in the middle of the recovery, one hangs, one stops."""
+    s.create_topic(PARTITIONS)
+
+    def produce(count):
+        for producer in "abc":
+            s.write(producer, count, PARTITIONS)
+            s.produce(producer)
+
+    produce(600)
+    first = [Member(s, name).start("gate") for name in ("p1", "p2")]
+    for member in first:
+        member.await_streams(PARTITIONS // 2)
+    s.programs.wait("the first to be sent", lambda: sent(s) == 1800)
+    slow_down(s, 1)
+    produce(60_000)
+    s.programs.wait("more to be sent", lambda: sent(s) > 1800)
+    s.lose_the_site([member.name for member in first])
+    total = 181_800
+    check("the site was lost before all was sent", 0 < sent(s) < total, sent(s))
+
+    one, two = (Member(s, name).start("recover") for name in ("s1", "s2"))
+    for member in (one, two):
+        member.await_streams(PARTITIONS // 2)
+    before = sent(s)
+    s.programs.wait("the recovery to be under way", lambda: sent(s) > before)
+    one.kill()
+    check("it was killed in the middle of the recovery", sent(s) < total, sent(s))
+    two.await_streams(PARTITIONS)
+    three = Member(s, "s3").start("recover")
+    three.await_streams(PARTITIONS // 2)
+    check("an orderly handover fences nobody", "fenced" not in two.log + three.log, two.log)
+
+    # A process that hangs for longer than its session loses what it has, and is fenced when it goes on.
+    s.stack.pause(two.name)
+    three.await_streams(PARTITIONS)
+    s.stack.resume(two.name)
+    two.await_streams(PARTITIONS // 2)
+    check("all of this happened during the recovery", sent(s) < total, sent(s))
+    two_ended = s.programs.stop(two.name)
+    check("a process that stops says what it sent", two_ended.summary["emitted"] > 0, two_ended.summary)
+    three.await_streams(PARTITIONS)
+
+    slow_down(s, 0)
+    produce(1000)
+    total += 3000
+    s.programs.wait("everything to be sent", lambda: sent(s) >= total)
+    check("with all sent it stops with 0", s.programs.stop(three.name).code == 0)
+    for partition in range(PARTITIONS):
+        order = s.order(partition)
+        check(f"stream {partition} left once, in the ledger's order", sent_order(s, partition) == order, len(order))
+    check("nothing else left", sent(s) == total, sent(s))
+
+
+# The last one loses the site.
+SCENARIOS = (replay, shared)
 
 
 def main():
