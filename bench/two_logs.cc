@@ -1,15 +1,14 @@
 #include "bench/two_logs.h"
 
 #include <memory>
-#include <random>
 #include <utility>
 #include <vector>
 
-#include "bench/bursts.h"
 #include "bench/ledger_writer.h"
 #include "bench/raw_kafka.h"
 #include "common/base/status_macros.h"
 #include "common/model/record_header.h"
+#include "sim/bursts.h"
 
 namespace lockstep::bench {
 
@@ -20,7 +19,7 @@ constexpr char kPrimaryCluster[] = "bench-primary";
 std::string WriterName(int64_t writer) { return "W" + std::to_string(writer); }
 
 // Writes the ledger in the order of `bursts`, a commit each; the terms of the writers.
-absl::StatusOr<std::vector<Term>> FillLedger(const TwoLogs& logs, const std::vector<Burst>& bursts,
+absl::StatusOr<std::vector<Term>> FillLedger(const TwoLogs& logs, const sim::Bursts& bursts,
                                              int64_t writers) {
   LOCKSTEP_ASSIGN_OR_RETURN(const std::unique_ptr<PostgresLedger> ledger,
                             ConnectLedger(logs.ledger));
@@ -33,7 +32,7 @@ absl::StatusOr<std::vector<Term>> FillLedger(const TwoLogs& logs, const std::vec
     open.push_back(one);
   }
   Offset next(0);
-  for (const Burst& burst : bursts) {
+  for (const sim::Burst& burst : bursts) {
     OffsetRanges offsets;
     offsets.Append(OffsetRange{next, next + burst.count});
     next = next + burst.count;
@@ -47,7 +46,7 @@ absl::StatusOr<std::vector<Term>> FillLedger(const TwoLogs& logs, const std::vec
 // Gives the records of `bursts` one by one, as their producers would have written them.
 class RecordGenerator {
  public:
-  RecordGenerator(std::vector<Burst> bursts, std::vector<Term> terms, int64_t value_bytes)
+  RecordGenerator(sim::Bursts bursts, std::vector<Term> terms, int64_t value_bytes)
       : bursts_(std::move(bursts)),
         terms_(std::move(terms)),
         next_seq_(terms_.size(), Seq(1)),
@@ -76,7 +75,7 @@ class RecordGenerator {
   }
 
  private:
-  std::vector<Burst> bursts_;
+  sim::Bursts bursts_;
   std::vector<Term> terms_;
   std::vector<Seq> next_seq_;
   std::vector<std::string> names_;
@@ -92,13 +91,11 @@ absl::StatusOr<TwoLogs> FillTwoLogs(Site& site, const TwoLogsOptions& options) {
   TwoLogs logs;
   LOCKSTEP_ASSIGN_OR_RETURN(logs.ledger, site.NewLedger());
   LOCKSTEP_ASSIGN_OR_RETURN(logs.topic, site.NewTopic(1));
-  std::mt19937_64 random(options.seed);
-  const std::vector<Burst> primary =
-      RandomBursts(random, options.records, options.writers, options.burst_max);
-  std::vector<Burst> standby =
-      options.same_order
-          ? primary
-          : RandomBursts(random, options.records, options.writers, options.burst_max);
+  sim::Random random(options.seed);
+  const std::vector<int64_t> shares = sim::EqualShares(options.records, options.writers);
+  const sim::MergeOptions merge{.burst_max = options.burst_max};
+  const sim::Bursts primary = sim::RandomMerge(random, shares, merge);
+  sim::Bursts standby = options.same_order ? primary : sim::RandomMerge(random, shares, merge);
   const auto ahead =
       static_cast<int64_t>(options.ahead_share * static_cast<double>(options.records));
   if (ahead > 0) BringForward(standby, 0, ahead);

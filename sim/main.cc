@@ -1,9 +1,10 @@
 // lockstep-sim: loses sites in virtual time and checks that nothing is lost, doubled or out of
-// order.
+// order; and says how much waits while a log is put into the ledger's order.
 //
 //   1. parse and validate the command line
-//   2. run the seeds
-//   3. report: a failing seed's trace and replay command, then one line of JSON
+//   2. disaster: run the seeds; report a failing seed's trace and replay command, then one line of
+//      JSON
+//      cache: cache_command.h
 #include <chrono>
 #include <cstdio>
 #include <string>
@@ -11,6 +12,7 @@
 
 #include "common/config/program.h"
 #include "common/config/stop_request.h"
+#include "sim/cache_command.h"
 #include "sim/disaster.h"
 
 namespace lockstep::sim {
@@ -90,19 +92,32 @@ int Main(int argc, char** argv) {
   Program program(
       {.name = "lockstep-sim",
        .purpose = "Loses sites in virtual time, with the shipped decision code, and checks that "
-                  "nothing is lost, doubled or out of order (I1-I7).",
+                  "nothing is lost, doubled or out of order (I1-I7); counts what waits while a log "
+                  "is put in order.",
        .examples = {"lockstep-sim disaster --seeds 2000                 the everyday check",
                     "lockstep-sim disaster --seeds 1 --from-seed 4711   one history again",
                     "lockstep-sim disaster --break fence                what one rule is there "
-                    "for"}},
+                    "for",
+                    "lockstep-sim cache --reproduce                     how much memory it takes"}},
       0);
   Arguments arguments;
   AddFlags(program.AddCommand("disaster",
                               "Runs one random history of two sites a seed; exit 1 iff "
                               "an invariant broke"),
            arguments);
-  const auto exit = program.Parse(argc, argv, [&arguments] { return Resolve(arguments); });
+  CacheArguments cache;
+  AddCacheFlags(program,
+                program.AddCommand("cache",
+                                   "Puts logs into a ledger's order with several caches, and "
+                                   "counts what waits, is fetched again and is written to disk"),
+                cache);
+  const auto exit = program.Parse(argc, argv, [&] {
+    return program.command() == "cache" ? cache.Resolve() : Resolve(arguments);
+  });
   if (exit) return ToInt(*exit);
+  if (program.command() == "cache") {
+    return RunCache(cache, program.options().format, StopRequest::Install());
+  }
   if (arguments.list_breaks) {
     PrintBreaks();
     return ToInt(ExitCode::kYes);
