@@ -96,7 +96,7 @@ struct PendingCommit {
   bool solo = false;      // Of the epoch as the commit will leave it.
 };
 
-class MemoryLedger final : public Ledger {
+class MemoryLedger : public Ledger {
  public:
   using FateHook = std::function<CommitFate(const PendingCommit&)>;
   using AppliedHook = std::function<void(const LedgerState&)>;

@@ -18,6 +18,7 @@
 #include "db-ledger/postgres_ledger.h"
 #include "reorder/discover.h"
 #include "reorder/group_runner.h"
+#include "reorder/kafka_relay.h"
 #include "reorder/options.h"
 #include "reorder/plan.h"
 #include "reorder/report.h"
@@ -94,7 +95,7 @@ int Plan(const CommonOptions& common, const ReorderOptions& options, const Disco
 struct StreamThread {
   std::unique_ptr<PostgresLedger> ledger;
   std::unique_ptr<Sink> sink;
-  std::unique_ptr<StreamEngine> engine;
+  std::unique_ptr<StreamRunner> engine;
   StreamResult result;
   std::atomic<bool> ended{false};
   std::thread thread;
@@ -129,6 +130,36 @@ StreamEngineOptions EngineOptions(const CommonOptions& common, const ReorderOpti
   return engine;
 }
 
+// `--sink kafka:…`: what an engine would be told, told to a producer.
+std::unique_ptr<StreamRunner> MakeRelay(const CommonOptions& common, const ReorderOptions& options,
+                                        const StreamEngineOptions& engine,
+                                        StreamProgress& progress) {
+  KafkaRelayOptions relay;
+  relay.mode = engine.mode;
+  relay.from_start = engine.from_start;
+  relay.group = engine.group;
+  relay.topic = options.sink_spec.target;
+  relay.kafka = common.Kafka();
+  if (!options.sink_spec.brokers.empty()) relay.kafka.brokers = options.sink_spec.brokers;
+  relay.payload_in_ledger = options.payload_in_ledger;
+  relay.foreign_passes = options.foreign_policy == ForeignPolicy::kPass;
+  relay.drain_timeout = engine.drain_timeout;
+  relay.source = {engine.group, engine.until_end, engine.stall_timeout, engine.buffer,
+                  engine.reader};
+  return std::make_unique<KafkaRelay>(
+      relay,
+      [common]() -> absl::StatusOr<std::unique_ptr<Ledger>> { return ConnectLedger(common); },
+      progress);
+}
+
+// One stream's engine; `sink` is null where the sink is a producer.
+std::unique_ptr<StreamRunner> MakeEngine(const CommonOptions& common, const ReorderOptions& options,
+                                         const StreamEngineOptions& engine, Ledger& ledger,
+                                         Sink* sink, StreamProgress& progress) {
+  if (sink == nullptr) return MakeRelay(common, options, engine, progress);
+  return std::make_unique<StreamEngine>(engine, ledger, *sink, progress);
+}
+
 absl::StatusOr<std::vector<std::unique_ptr<StreamThread>>> OpenStreams(
     const CommonOptions& common, const ReorderOptions& options, const Discovered& found,
     Progress& progress) {
@@ -143,7 +174,7 @@ absl::StatusOr<std::vector<std::unique_ptr<StreamThread>>> OpenStreams(
     const StreamEngineOptions engine =
         EngineOptions(common, options, found, found.streams[i], found.streams.size());
     thread->engine =
-        std::make_unique<StreamEngine>(engine, *thread->ledger, *thread->sink, *progress.back());
+        MakeEngine(common, options, engine, *thread->ledger, thread->sink.get(), *progress.back());
     threads.push_back(std::move(thread));
   }
   return threads;
@@ -251,7 +282,8 @@ StreamResult RunOne(const CommonOptions& common, const ReorderOptions& options,
   StreamEngineOptions engine =
       EngineOptions(common, options, found, stream, static_cast<size_t>(found.partition_count));
   if (engine.buffer.kind == BufferOptions::Kind::kSpill) engine.share = &share;
-  return StreamEngine(engine, **ledger, *sinks->front(), progress).Run(stop_requested);
+  return MakeEngine(common, options, engine, **ledger, sinks->front().get(), progress)
+      ->Run(stop_requested);
 }
 
 int RunGroup(const CommonOptions& common, const ReorderOptions& options, const Discovered& found,

@@ -104,11 +104,16 @@ void ReorderOptions::AddTo(Program& program) {
          "--sink", sink,
          "jsonl:FILE, jsonl:- (standard output), table:schema.table, exec:COMMAND (records on "
          "its stdin, answers on its stdout), http://HOST:PORT/PATH or https://… (POST with an "
-         "Idempotency-Key), null (counts and checksums)")
+         "Idempotency-Key), kafka:TOPIC[@BROKERS] (a producer of its own, with ledger rows of its "
+         "own), null (counts and checksums)")
       ->group("Sink");
   app.add_option("--sink-db", sink_db,
                  "Where the table is (libpq conninfo); default: the ledger's database, where rows "
                  "and cursor are one transaction")
+      ->group("Sink");
+  app.add_flag("--payload-in-ledger", payload_in_ledger,
+               "kafka: what is written is kept in its ledger rows as well, compressed, so that it "
+               "can be re-injected after the loss of the site")
       ->group("Sink");
   app.add_option("--sink-batch", sink_batch,
                  "http: records a request, at most; 1: each is a request of its own, and its key "
@@ -200,6 +205,7 @@ std::vector<std::string> ReorderOptions::Validate(const CommonOptions& common) {
     complaints.emplace_back("--sink-db belongs to --sink table:…");
   }
   CheckHttp(complaints);
+  CheckKafka(common, complaints);
   sink_settings.ledger = common.ledger;
   sink_settings.sink_db = sink_db;
   return complaints;
@@ -218,6 +224,25 @@ void ReorderOptions::ValidateFrom(std::vector<std::string>& complaints) {
         "cursor");
   }
   if (reorder_mode == ReorderMode::kReplay) from_start = false;
+}
+
+void ReorderOptions::CheckKafka(const CommonOptions& common,
+                                std::vector<std::string>& complaints) const {
+  if (sink_spec.kind != SinkSpec::Kind::kKafka) {
+    if (payload_in_ledger) complaints.emplace_back("--payload-in-ledger belongs to --sink kafka:…");
+    return;
+  }
+  if (sink_spec.target == common.Topic()) {
+    complaints.push_back(absl::StrCat("--sink ", sink, " writes to the topic that it reads"));
+  }
+  if (mode != "gate" && mode != "recover" && mode != "replay") {  // Replay says why itself.
+    complaints.emplace_back("--sink kafka:… goes with --mode gate or recover");
+  }
+  if (in_doubt != "hold") {
+    complaints.emplace_back(
+        "--in-doubt: with --sink kafka:… nothing is ever in doubt, its ledger rows say what was "
+        "sent");
+  }
 }
 
 void ReorderOptions::CheckHttp(std::vector<std::string>& complaints) {

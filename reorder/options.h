@@ -28,6 +28,7 @@ struct ReorderOptions {
   std::string sink = {};
   std::string sink_db = {};
   int64_t sink_batch = 1;
+  bool payload_in_ledger = false;
   std::string sink_header_file = {};
   std::string sink_ca = {};
   std::chrono::milliseconds sink_timeout = HttpSinkOptions().answer_max;
@@ -67,6 +68,7 @@ struct ReorderOptions {
   void ValidateFrom(std::vector<std::string>& complaints);
   void CheckHttp(std::vector<std::string>& complaints);
   void ValidateAssignment(const CommonOptions& common, std::vector<std::string>& complaints);
+  void CheckKafka(const CommonOptions& common, std::vector<std::string>& complaints) const;
 };
 
 }  // namespace lockstep

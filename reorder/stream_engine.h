@@ -102,15 +102,23 @@ struct StreamProgress {
   void EndOfStream();
 };
 
-class StreamEngine final : private SinkHost {
+// What a stream's thread runs.
+class StreamRunner {
  public:
   using StopRequested = std::function<bool()>;
 
+  virtual ~StreamRunner() = default;
+  // Until the end, a stop, or an error. Call once.
+  virtual StreamResult Run(const StopRequested& stop_requested) = 0;
+};
+
+class StreamEngine final : public StreamRunner, private SinkHost {
+ public:
   // `ledger`, `sink` and `progress` must outlive this. Nothing else may use `ledger` meanwhile.
   StreamEngine(StreamEngineOptions options, Ledger& ledger, Sink& sink, StreamProgress& progress);
 
   // Runs until the end (until_end), a stop, or an error. Call once.
-  StreamResult Run(const StopRequested& stop_requested);
+  StreamResult Run(const StopRequested& stop_requested) override;
 
  private:
   using Ended = StreamEnd;

@@ -1,6 +1,9 @@
 // lockstep-ledger seal, begin-epoch, solo off, cursor set, prune: what changes the ledger.
 #include <cstdio>
+#include <string>
+#include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 #include "common/base/status_macros.h"
@@ -61,6 +64,33 @@ absl::StatusOr<BegunEpoch> BeginProven(Ledger& ledger, Epoch expected, const Ver
   });
   LOCKSTEP_RETURN_IF_ERROR(StatusOfCommit(proof));
   return BegunEpoch{now.epoch, now.solo};
+}
+
+// A Kafka sink reads a stream and has no cursor on it: what it has read its own rows say, whose
+// source position is the stream's. It registers as `stream:TOPIC/PARTITION?to=TOPIC`.
+absl::Status CheckKafkaSinks(Ledger& ledger, const StreamInfo& stream, Position below) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<ProducerInfo> producers, ledger.ListProducers());
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<StreamInfo> streams, ledger.ListStreams());
+  const std::string reads_it = absl::StrCat("stream:", ToString(stream.name), "?");
+  for (const ProducerInfo& producer : producers) {
+    if (!absl::StartsWith(producer.source, reads_it)) continue;
+    std::string at = producer.checkpoint.value_or("");
+    for (const StreamInfo& output : streams) {
+      if (!at.empty()) break;  // Else it writes to one stream only, and its head has the position.
+      LOCKSTEP_ASSIGN_OR_RETURN(
+          const StreamPage page,
+          ledger.ReadStream({.stream = output.id, .after = {}, .runs_per_producer_max = 1}));
+      for (const Head& head : page.heads) {
+        if (head.producer == producer.id) at = head.last_at;
+      }
+    }
+    const auto sent = ParsePosition(at);
+    if (sent.ok() && below <= Position{sent->epoch, sent->offset + 1}) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat("the Kafka sink '", producer.name, "' has sent only up to ",
+                     sent.ok() ? ToString(*sent) : "nothing", " of ", ToString(stream.name)));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -180,6 +210,7 @@ absl::StatusOr<ExitCode> RunPrune(const VerbContext& context) {
   int64_t pruned = 0;
   for (const StreamInfo& stream : streams) {
     if (!go) break;
+    LOCKSTEP_RETURN_IF_ERROR(CheckKafkaSinks(*ledger, stream, below));
     const auto done = Settle([&] { return ledger->Prune(stream.id, below); });
     if (done.refusal == Refusal::kInvalid) {  // Above a group's cursor: not a mistake, a danger.
       return absl::FailedPreconditionError(std::string(done.why.message()));

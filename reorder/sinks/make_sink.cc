@@ -28,15 +28,28 @@ absl::StatusOr<SinkSpec> ParseSinkSpec(std::string_view text) {
     LOCKSTEP_ASSIGN_OR_RETURN(std::string table, QuoteTableName(target));
     return SinkSpec{.kind = SinkSpec::Kind::kTable, .target = std::move(table)};
   }
+  if (kind == "kafka" && !target.empty()) {
+    const size_t at = target.find('@');
+    const std::string topic = target.substr(0, at);
+    const std::string brokers = at == std::string::npos ? "" : target.substr(at + 1);
+    if (topic.empty() || (at != std::string::npos && brokers.empty())) {
+      return absl::InvalidArgumentError(absl::StrCat("\"", std::string(text),
+                                                     "\" is not like kafka:TOPIC or "
+                                                     "kafka:TOPIC@HOST:PORT,…"));
+    }
+    return SinkSpec{.kind = SinkSpec::Kind::kKafka, .target = topic, .brokers = brokers};
+  }
   if (kind == "http" || kind == "https") {
     auto http = ParseHttpTarget(text);
     // Not repeated: it may hold what nobody should read.
     LOCKSTEP_RETURN_IF_ERROR(Annotate(http.status(), absl::StrCat(std::string(kind), "://…")));
     return SinkSpec{.kind = SinkSpec::Kind::kHttp, .http = *std::move(http)};
   }
-  return absl::InvalidArgumentError(absl::StrCat(
-      "\"", std::string(text),
-      "\" is not like jsonl:FILE, jsonl:-, table:schema.table, exec:COMMAND, http://… or null"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", std::string(text),
+                   "\" is not like jsonl:FILE, jsonl:-, table:schema.table, exec:COMMAND, "
+                   "http://…, kafka:TOPIC or "
+                   "null"));
 }
 
 bool TakesStdout(const SinkSpec& spec) {
@@ -51,6 +64,9 @@ const char* WhyNotReplayed(const SinkSpec& spec) {
              "jsonl:- and write another file";
     case SinkSpec::Kind::kTable:
       return "the table is the outside and holds what was sent; rebuild from its rows, or use exec "
+             "or jsonl:-";
+    case SinkSpec::Kind::kKafka:
+      return "the topic holds what was sent, and what reads it would get it again as new; use exec "
              "or jsonl:-";
     case SinkSpec::Kind::kNull:
     case SinkSpec::Kind::kExec:
@@ -89,6 +105,9 @@ absl::StatusOr<std::vector<std::unique_ptr<Sink>>> MakeSinks(const SinkSpec& spe
         sinks.push_back(std::move(sink));
         break;
       }
+      case SinkSpec::Kind::kKafka:
+        sinks.push_back(nullptr);
+        break;
       case SinkSpec::Kind::kHttp:
         sinks.push_back(std::make_unique<HttpSink>(
             HttpSinkOptions{.target = spec.http,

@@ -18,12 +18,14 @@
 
 namespace lockstep {
 
-// `jsonl:FILE`, `jsonl:-`, `table:schema.table`, `exec:COMMAND`, `http://…`, `https://…`, `null`.
+// `jsonl:FILE`, `jsonl:-`, `table:schema.table`, `exec:COMMAND`, `http://…`, `https://…`,
+// `kafka:TOPIC[@BROKERS]`, `null`.
 struct SinkSpec {
-  enum class Kind { kNull, kJsonl, kTable, kExec, kHttp };
+  enum class Kind { kNull, kJsonl, kTable, kExec, kHttp, kKafka };
   Kind kind = Kind::kNull;
-  std::string target = {};  // The file, `-`, the quoted table name, or the command.
-  HttpTarget http = {};     // kHttp.
+  std::string target = {};   // The file, `-`, the quoted table name, the command, or the topic.
+  HttpTarget http = {};      // kHttp.
+  std::string brokers = {};  // kKafka; empty: the input's.
   bool operator==(const SinkSpec&) const = default;
 };
 
@@ -46,7 +48,8 @@ struct SinkSettings {
   std::chrono::milliseconds http_answer_max = HttpSinkOptions().answer_max;
 };
 
-// In the streams' order. Opens files and connections.
+// In the streams' order; null for kKafka, which is a producer and no sink (kafka_relay.h). Opens
+// files and connections.
 absl::StatusOr<std::vector<std::unique_ptr<Sink>>> MakeSinks(const SinkSpec& spec,
                                                              const std::vector<StreamName>& streams,
                                                              const SinkSettings& settings);

@@ -1,0 +1,136 @@
+#include "reorder/kafka_relay.h"
+
+#include <atomic>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+#include "common/base/status_macros.h"
+#include "common/log/log.h"
+#include "producer/producer.h"
+#include "producer/source_event.h"
+
+namespace lockstep {
+namespace {
+
+constexpr std::chrono::milliseconds kLookEvery{20};
+
+}  // namespace
+
+std::string RelayProducerName(const std::string& group, const StreamName& input) {
+  return absl::StrCat(group, "@", ToString(input));
+}
+
+KafkaRelay::KafkaRelay(KafkaRelayOptions options, OpenLedger open_ledger, StreamProgress& progress)
+    : options_(std::move(options)),
+      name_(RelayProducerName(options_.group, options_.source.reader.stream)),
+      open_ledger_(std::move(open_ledger)),
+      progress_(&progress),
+      facts_(std::make_shared<StreamSourceFacts>()) {}
+
+// A producer's first open makes its head, as a gate's makes its cursor: recover goes on with one.
+absl::Status KafkaRelay::Check(Ledger& ledger) const {
+  if (options_.mode == ReorderMode::kRecover) {
+    LOCKSTEP_ASSIGN_OR_RETURN(const Ledger::Now now, ledger.ReadNow());
+    if (now.epoch < Epoch(2)) {
+      return absl::FailedPreconditionError(
+          "recover: epoch 1 is on, no epoch was ended by a failover; use --mode gate");
+    }
+  }
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<StreamInfo> outputs,
+                            ledger.FindStreams(options_.topic));
+  bool known = false;
+  for (const StreamInfo& output : outputs) {
+    LOCKSTEP_ASSIGN_OR_RETURN(
+        const StreamPage page,
+        ledger.ReadStream({.stream = output.id, .after = {}, .runs_per_producer_max = 1}));
+    for (const Head& head : page.heads) {
+      if (head.name != name_) continue;
+      known = true;
+      if (options_.from_start && head.last_seq > Seq(0)) {
+        return absl::FailedPreconditionError(
+            absl::StrCat("group ", options_.group, " has sent ",
+                         ToString(options_.source.reader.stream), " to ", options_.topic, " up to ",
+                         head.last_at, "; --from start is for a group that has sent nothing"));
+      }
+    }
+  }
+  if (known || options_.from_start || options_.mode == ReorderMode::kGate) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "group ", options_.group, " has no producer '", name_, "' on ", options_.topic,
+      ": a wrong name, or a gate that never ran; --from start begins at the first record"));
+}
+
+StreamResult KafkaRelay::Run(const StopRequested& stop_requested) {
+  StreamResult result;
+  result.why = Relay(stop_requested, result);
+  const StreamSourceFacts::Facts facts = facts_->Get();
+  if (absl::IsFailedPrecondition(result.why) && absl::StartsWith(result.why.message(), "fenced")) {
+    result.why = absl::AbortedError(result.why.message());  // As an engine's.
+  }
+  result.exit_code = StreamExitCode(result.why);
+  if (!result.why.ok() && facts.end.has_value()) {
+    result.exit_code = facts.end->exit_code;
+    result.why = facts.end->why;
+  }
+  result.counts = facts.counts;
+  result.parking = facts.parking;
+  result.polls = facts.polls;
+  result.wire_bytes = facts.wire_bytes;
+  result.waiting = facts.waiting;
+  return result;
+}
+
+absl::Status KafkaRelay::Relay(const StopRequested& stop_requested, StreamResult& result) {
+  LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<Ledger> ledger, open_ledger_());
+  LOCKSTEP_RETURN_IF_ERROR(Check(*ledger));
+  LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<Ledger> source_ledger, open_ledger_());
+  ProducerOptions options;
+  options.name = name_;
+  // The output belongs to it: a group that writes to two topics would mix up their places.
+  options.source =
+      absl::StrCat("stream:", ToString(options_.source.reader.stream), "?to=", options_.topic);
+  options.topic = options_.topic;
+  options.kafka = options_.kafka;
+  options.payload_in_ledger = options_.payload_in_ledger;
+  options.foreign_passes = options_.foreign_passes;
+  options.drain_timeout = options_.drain_timeout;
+  if (!options_.payload_in_ledger) {
+    Log(LogLevel::kWarn, "payload_not_kept",
+        {{"producer", name_},
+         {"hint",
+          "what the mirror loses of it with the site can then be re-injected only from another "
+          "surviving log; --payload-in-ledger keeps it"}});
+  }
+  auto source =
+      std::make_unique<StreamSource>(options_.source, std::move(source_ledger), facts_, *progress_);
+  Producer producer(std::move(options), std::move(source), std::move(ledger));
+
+  absl::Status status;
+  std::atomic<bool> ended{false};
+  std::thread thread([&] {
+    status = producer.Run();
+    ended = true;
+  });
+  while (!ended) {
+    if (stop_requested()) producer.Stop();
+    const ProducerProgress now = producer.progress();
+    progress_->emitted = now.records;
+    progress_->ready = now.ready;
+    std::this_thread::sleep_for(kLookEvery);
+  }
+  thread.join();
+  const ProducerProgress end = producer.progress();
+  progress_->emitted = result.emitted = end.records;
+  LOCKSTEP_RETURN_IF_ERROR(status);
+  const StreamSourceFacts::Facts facts = facts_->Get();
+  const bool drained =
+      !facts.waiting && CompareSourcePositions(facts.acknowledged, facts.last_given) >= 0;
+  if (end.source_ended || (drained && !options_.source.until_end)) return absl::OkStatus();
+  return absl::CancelledError("stopped with work left");
+}
+
+}  // namespace lockstep
