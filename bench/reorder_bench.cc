@@ -5,6 +5,7 @@
 // consumer that reads the same log and looks at each record's header: what any consumer pays.
 // reorder/spill/…: the same with 64 MiB for parked records, and 45 % of all records parked at the
 // peak, because one writer's nine tenths lie first in the log.
+// reorder/bounded/…: as memory, with memory for 50,000 records and no disk.
 // reorder/engine/…: see engine_bench.cc.
 #include <cstdint>
 #include <filesystem>
@@ -27,7 +28,8 @@ struct Case {
   std::string name;
   int64_t value_bytes = 100;
   int64_t writers = 2;
-  bool spill = false;
+  std::string buffer = "memory";
+  double ahead_share = 0;
 };
 
 absl::Status MeasureProgram(Site& site, const Report& report, const Case& what) {
@@ -35,7 +37,7 @@ absl::Status MeasureProgram(Site& site, const Report& report, const Case& what) 
                                                  : site.Scale(20'480, 2'048'000, 10'240'000);
   LOCKSTEP_ASSIGN_OR_RETURN(const TwoLogs logs,
                             FillTwoLogs(site, {.records = records,
-                                               .ahead_share = what.spill ? 0.45 : 0,
+                                               .ahead_share = what.ahead_share,
                                                .writers = what.writers,
                                                .burst_max = site.smoke() ? 500 : 10'000,
                                                .value_bytes = what.value_bytes}));
@@ -44,6 +46,8 @@ absl::Status MeasureProgram(Site& site, const Report& report, const Case& what) 
     std::error_code ignored;
     std::filesystem::remove_all(spill_dir, ignored);
   };
+  const std::string in_bytes = site.smoke() ? "1MiB" : "64MiB";
+  const std::string in_records = site.smoke() ? "1000records" : "50000records";
   rapidjson::Document summary;
   int64_t group = 0;
   const auto ours = [&]() -> absl::StatusOr<double> {
@@ -61,9 +65,9 @@ absl::Status MeasureProgram(Site& site, const Report& report, const Case& what) 
                                                    "--ledger",
                                                    logs.ledger,
                                                    "--buffer",
-                                                   what.spill ? "spill" : "memory",
+                                                   what.buffer,
                                                    "--buffer-memory",
-                                                   site.smoke() ? "1MiB" : "64MiB",
+                                                   what.buffer == "bounded" ? in_records : in_bytes,
                                                    "--spill-dir",
                                                    spill_dir,
                                                    "--sink",
@@ -87,26 +91,33 @@ absl::Status MeasureProgram(Site& site, const Report& report, const Case& what) 
   LOCKSTEP_ASSIGN_OR_RETURN(const Pair pair, RunPairs(site.pairs(), ours, baseline));
   const double peak_records = Number(summary, "parked_peak_records");
   const double peak_bytes = Number(summary, "parked_peak_bytes");
-  if (what.spill && !site.smoke() && Number(summary, "spilled_bytes") == 0) {
+  if (what.buffer == "spill" && !site.smoke() && Number(summary, "spilled_bytes") == 0) {
     return absl::InternalError("lockstep-reorder did not spill");
   }
-  report(
-      {.name = what.name,
-       .value = pair.value,
-       .baseline = "raw consumer that reads the header",
-       .baseline_value = pair.baseline,
-       .unit = "records/s",
-       .better = Better::kHigher,
-       .params = {{"records", records},
-                  {"value_bytes", what.value_bytes},
-                  {"first_hits", static_cast<int64_t>(Number(summary, "first_hits"))},
-                  {"buffer_hits", static_cast<int64_t>(Number(summary, "buffer_hits"))},
-                  {"parked_peak_records", static_cast<int64_t>(peak_records)},
-                  {"parked_peak_bytes", static_cast<int64_t>(peak_bytes)},
-                  {"spilled_bytes", static_cast<int64_t>(Number(summary, "spilled_bytes"))},
-                  {"spill_peak_bytes", static_cast<int64_t>(Number(summary, "spill_peak_bytes"))},
-                  {"peak_memory_bytes", static_cast<int64_t>(Number(summary, "peak_memory_bytes"))},
-                  {"bytes_per_parked_record", peak_records > 0 ? peak_bytes / peak_records : 0}}});
+  if (what.buffer == "bounded" && Number(summary, "fetches") == 0) {
+    return absl::InternalError("lockstep-reorder fetched nothing again");
+  }
+  report({.name = what.name,
+          .value = pair.value,
+          .baseline = "raw consumer that reads the header",
+          .baseline_value = pair.baseline,
+          .unit = "records/s",
+          .better = Better::kHigher,
+          .params = {
+              {"records", records},
+              {"value_bytes", what.value_bytes},
+              {"first_hits", static_cast<int64_t>(Number(summary, "first_hits"))},
+              {"buffer_hits", static_cast<int64_t>(Number(summary, "buffer_hits"))},
+              {"parked_peak_records", static_cast<int64_t>(peak_records)},
+              {"parked_peak_bytes", static_cast<int64_t>(peak_bytes)},
+              {"spilled_bytes", static_cast<int64_t>(Number(summary, "spilled_bytes"))},
+              {"spill_peak_bytes", static_cast<int64_t>(Number(summary, "spill_peak_bytes"))},
+              {"fetches", static_cast<int64_t>(Number(summary, "fetches"))},
+              {"fetches_bound", static_cast<int64_t>(Number(summary, "fetches_bound"))},
+              {"records_fetched", static_cast<int64_t>(Number(summary, "records_fetched"))},
+              {"fetched_wire_bytes", static_cast<int64_t>(Number(summary, "fetched_wire_bytes"))},
+              {"peak_memory_bytes", static_cast<int64_t>(Number(summary, "peak_memory_bytes"))},
+              {"bytes_per_parked_record", peak_records > 0 ? peak_bytes / peak_records : 0}}});
   site.DropTopic(logs.topic);
   return absl::OkStatus();
 }
@@ -118,8 +129,13 @@ absl::Status RunReorder(Site& site, const Report& report) {
   for (const Case& what :
        {Case{.name = "reorder/memory/2w"}, Case{.name = "reorder/memory/64w", .writers = 64},
         Case{.name = "reorder/memory/2w/1kB", .value_bytes = 1000},
-        Case{.name = "reorder/spill/2w", .spill = true},
-        Case{.name = "reorder/spill/2w/1kB", .value_bytes = 1000, .spill = true}}) {
+        Case{.name = "reorder/spill/2w", .buffer = "spill", .ahead_share = 0.45},
+        Case{.name = "reorder/spill/2w/1kB",
+        .value_bytes = 1000,
+        .buffer = "spill",
+        .ahead_share = 0.45},
+        Case{.name = "reorder/bounded/2w", .buffer = "bounded"},
+        Case{.name = "reorder/bounded/64w", .writers = 64, .buffer = "bounded"}}) {
     LOCKSTEP_RETURN_IF_ERROR(MeasureProgram(site, report, what));
   }
   return absl::OkStatus();

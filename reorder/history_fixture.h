@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <tuple>
@@ -18,12 +19,13 @@
 
 namespace lockstep {
 
-// One write of a producer; `value` is unique per write, not per identity.
+// One write of a producer; `key` is unique per write, not per identity.
 struct Written {
   std::string producer;
   Term term;
   Seq seq;
-  std::string value;
+  std::string key;
+  std::optional<std::string> value;  // A tombstone, nothing, little, or 20 kB.
   bool ledgered = false;
   Position position;  // Iff ledgered.
 };
@@ -117,6 +119,7 @@ class History {
     record.header = {stored.written->term, stored.written->seq, "7", stored.written->producer};
     record.view.log_offset = stored.offset;
     record.view.at = "7";
+    record.view.key = stored.written->key;
     record.view.value = stored.written->value;
     return record;
   }
@@ -144,7 +147,11 @@ class History {
     written->producer = heads_[p].name;
     written->term = term;
     written->seq = seq;
-    written->value = "w" + std::to_string(writes_.size());
+    written->key = "w" + std::to_string(writes_.size());
+    if (writes_.size() % 5 != 0) {
+      const size_t kind = writes_.size() % 31;
+      written->value = std::string(kind == 1 ? 20'000 : kind, 'v');
+    }
     writes_.push_back(std::move(written));
     return writes_.back().get();
   }
@@ -262,6 +269,7 @@ class History {
     int64_t at = 0;
     int rewinds = static_cast<int>(Pick(3));
     while (at < mirrored) {
+      if (Chance(3)) to.push_back({});  // An offset without a record.
       if (log[static_cast<size_t>(at)].written != nullptr)
         to.push_back(log[static_cast<size_t>(at)]);
       ++at;

@@ -21,55 +21,12 @@
 
 #include "reorder/parking/fifo_parking.h"
 #include "reorder/parking/rocks_chunk_store.h"
+#include "reorder/parking/test_chunk_store.h"
 
 namespace lockstep {
 namespace {
 
 using testing::HasSubstr;
-
-// A store in memory that can be told to fail.
-class TestStore final : public ChunkStore {
- public:
-  absl::Status Write(uint64_t file, const std::vector<Chunk>& chunks) override {
-    if (Fails()) return absl::ResourceExhaustedError("the disk is full");
-    if (files_.contains(file)) return absl::InternalError("a file is written twice");
-    std::map<std::pair<size_t, Seq>, std::string>& written = files_[file];
-    std::pair<size_t, Seq> last{0, Seq(-1)};
-    for (const Chunk& chunk : chunks) {
-      const std::pair<size_t, Seq> key{chunk.queue, chunk.first_seq};
-      if (key <= last) return absl::InternalError("chunks do not ascend");
-      last = key;
-      written[key] = std::string(chunk.bytes);
-      bytes_ += static_cast<int64_t>(chunk.bytes.size());
-    }
-    return absl::OkStatus();
-  }
-  absl::Status Read(uint64_t file, size_t queue, Seq first_seq, std::byte* to,
-                    size_t size) override {
-    if (Fails()) return absl::UnknownError("the disk does not answer");
-    const std::string& bytes = files_.at(file).at({queue, first_seq});
-    if (bytes.size() != size) return absl::InternalError("another size");
-    std::memcpy(to, bytes.data(), size);
-    return absl::OkStatus();
-  }
-  void Drop(uint64_t file) override {
-    for (const auto& [key, bytes] : files_.at(file)) bytes_ -= static_cast<int64_t>(bytes.size());
-    files_.erase(file);
-  }
-  int64_t bytes() const override { return bytes_; }
-
-  size_t files() const { return files_.size(); }
-  // One call in `n` fails; 0: none.
-  void FailOneIn(uint32_t n) { fail_one_in_ = n; }
-
- private:
-  bool Fails() { return fail_one_in_ > 0 && random_() % fail_one_in_ == 0; }
-
-  std::map<uint64_t, std::map<std::pair<size_t, Seq>, std::string>> files_;
-  int64_t bytes_ = 0;
-  uint32_t fail_one_in_ = 0;
-  std::mt19937 random_{7};
-};
 
 // A record that owns its bytes.
 struct Copy {
@@ -232,7 +189,7 @@ TEST(ParkingTest, MemoryGivesBackWhatWasParked) {
 TEST(ParkingTest, ABudgetGivesBackTheSameAndLeavesNoFile) {
   int64_t written = 0;
   ASSERT_TRUE(rc::check([&](uint64_t seed) {
-    TestStore store;
+    TestChunkStore store;
     FifoParking parking({.bytes = static_cast<int64_t>(1 + seed % 50'000)}, store);
     RC_ASSERT(History(seed).Run(parking, 1 + seed % 5, 3000, true));
     RC_ASSERT(parking.stats().records == 0);
@@ -245,7 +202,7 @@ TEST(ParkingTest, ABudgetGivesBackTheSameAndLeavesNoFile) {
 TEST(ParkingTest, AStoreThatFailsLosesNothing) {
   int64_t errors = 0;
   ASSERT_TRUE(rc::check([&](uint64_t seed) {
-    TestStore store;
+    TestChunkStore store;
     store.FailOneIn(3);
     FifoParking parking({.bytes = 20'000}, store);
     History history(seed);
@@ -259,7 +216,7 @@ TEST(ParkingTest, AStoreThatFailsLosesNothing) {
 TEST(ParkingTest, MemoryStaysInTheBudget) {
   constexpr size_t kBudget = 1 << 20;
   constexpr size_t kQueues = 8;
-  TestStore store;
+  TestChunkStore store;
   FifoParking parking({.bytes = kBudget}, store);
   const Copy copy{Seq(1), "1", "key", std::string(100, 'v'), {}};
   size_t peak = 0;
@@ -312,7 +269,7 @@ TEST(ParkingTest, ASmallerBudgetHoldsAtOnceAndABiggerOneFromThen) {
 }
 
 TEST(ParkingTest, ARecordAboveTheBudgetIsParked) {
-  TestStore store;
+  TestChunkStore store;
   FifoParking parking({.bytes = 1 << 20}, store);
   const Copy copy{Seq(1), "1", std::nullopt, std::string(10 << 20, 'v'), {}};
   for (int64_t seq = 1; seq <= 5; ++seq) ASSERT_TRUE(parking.Park(0, Seq(seq), View(copy)).ok());

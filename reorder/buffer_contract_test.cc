@@ -1,0 +1,315 @@
+// One contract for every buffer, as the resequencer uses them: whatever the producers, the mirror
+// and the re-injection did, what comes out is the ledger's order, once.
+#include <functional>
+#include <memory>
+#include <optional>
+#include <ostream>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/base/status_macros.h"
+#include "reorder/history_fixture.h"
+#include "reorder/parking/chunk_parking.h"
+#include "reorder/parking/fifo_parking.h"
+#include "reorder/parking/test_chunk_store.h"
+#include "reorder/resequencer.h"
+
+namespace lockstep {
+namespace {
+
+// A buffer that cannot give a record back just now is asked again.
+absl::Status NotNow(absl::Status status) {
+  return absl::IsUnavailable(status) ? absl::OkStatus() : status;
+}
+
+std::string Line(Position position, std::string_view producer, Seq seq, std::string_view key,
+                 std::optional<std::string_view> value) {
+  return absl::StrCat(ToString(position), " ", std::string(producer), seq.value(), " ",
+                      std::string(key), " ",
+                      !value.has_value() ? "null" : absl::StrCat(value->size(), " bytes"));
+}
+
+// Reads parts of a history's topics again; one call in `fails_one_in` finds no broker.
+class HistoryFetcher final : public LogFetcher {
+ public:
+  HistoryFetcher(History& history, int64_t fails_one_in)
+      : history_(history), fails_one_in_(fails_one_in) {}
+  absl::Status Fetch(int topic, Offset first, Offset end, const Take& take) override {
+    for (const Stored& stored : history_.topic(topic)) {
+      if (stored.written == nullptr || stored.offset < first || stored.offset >= end) continue;
+      if (fails_one_in_ > 0 && history_.Pick(fails_one_in_) == 0) {
+        return absl::UnavailableError("no broker");
+      }
+      LOCKSTEP_RETURN_IF_ERROR(take(History::Record(stored)));
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  History& history_;
+  const int64_t fails_one_in_;
+};
+
+// Reads the whole history as the program does, with pages of few runs, topics in a random
+// interleaving and the current epoch's ledger always a little behind the log.
+absl::StatusOr<std::vector<std::string>> ReadAll(History& history, ParkingBuffer& parking,
+                                                 std::optional<Position> after, bool with_marks,
+                                                 const std::function<void()>& released) {
+  ResequencerOptions options;
+  options.epoch = history.epoch();
+  options.after = after;
+  options.topics = history.topics();
+  options.ready_max = 4;
+  Resequencer resequencer(options, parking);
+  if (with_marks && after.has_value()) {
+    RunMarks marks;
+    for (const Run& run : history.runs()) {
+      if (Position{run.epoch, run.offsets.end() - 1} <= *after) {
+        marks[run.producer] = RunKey{run.epoch, run.first_seq};
+      }
+    }
+    resequencer.set_marks(marks);
+  }
+
+  std::vector<std::string> seen;
+  std::vector<ReadyRecord> out;
+  size_t visible = static_cast<size_t>(history.Pick(3));
+  const auto take_out = [&] {
+    for (const ReadyRecord& ready : out) {
+      seen.push_back(Line(ready.position, ready.producer, ready.seq, ready.view.key.value_or("?"),
+                          ready.view.value));
+    }
+    out.clear();
+    resequencer.Release();
+    released();
+  };
+  const auto read_page = [&]() -> absl::Status {
+    const auto runs_max = static_cast<size_t>(1 + history.Pick(3));
+    return NotNow(resequencer.AddPage(history.Page(resequencer.marks(), runs_max, visible), out));
+  };
+  const auto drain = [&]() -> absl::Status {
+    const absl::Status status = NotNow(resequencer.DrainParked(out));
+    take_out();
+    return status;
+  };
+
+  std::vector<size_t> at(static_cast<size_t>(history.topics()), 0);
+  std::set<int> unread;
+  for (int topic = 0; topic < history.topics(); ++topic) unread.insert(topic);
+  while (resequencer.needs_page()) LOCKSTEP_RETURN_IF_ERROR(read_page());
+  take_out();
+  while (resequencer.phase() == Resequencer::Phase::kFrozen) {
+    if (resequencer.needs_page()) {
+      LOCKSTEP_RETURN_IF_ERROR(read_page());
+      take_out();
+      continue;
+    }
+    if (resequencer.drain_pending()) {
+      LOCKSTEP_RETURN_IF_ERROR(drain());
+      continue;
+    }
+    if (unread.empty()) return absl::OutOfRangeError("the topics end before the frozen epochs do");
+    const int topic = *std::next(unread.begin(), history.Pick(static_cast<int64_t>(unread.size())));
+    size_t& place = at[static_cast<size_t>(topic)];
+    if (place == history.topic(topic).size()) {
+      unread.erase(topic);
+      continue;
+    }
+    const Stored& stored = history.topic(topic)[place];
+    if (stored.written != nullptr) {
+      const auto taken = resequencer.TakeFrozen(topic, History::Record(stored), out);
+      LOCKSTEP_RETURN_IF_ERROR(taken.status());
+      if (*taken == Resequencer::Taken::kBlocked) {
+        take_out();
+        LOCKSTEP_RETURN_IF_ERROR(resequencer.drain_pending() ? drain() : read_page());
+        take_out();
+        continue;
+      }
+    }
+    ++place;
+    if (history.Chance(50)) take_out();
+  }
+  take_out();
+
+  const std::vector<Stored>& own = history.topic(history.own_topic());
+  auto offset = resequencer.current_start(history.current_start());
+  int tries = 0;
+  while (offset < Offset(static_cast<int64_t>(own.size()))) {
+    const Stored& stored = own[static_cast<size_t>(offset.value())];
+    if (stored.written != nullptr) {
+      const auto taken = resequencer.TakeCurrent(History::Record(stored), out);
+      LOCKSTEP_RETURN_IF_ERROR(taken.status());
+      if (*taken == Resequencer::Taken::kBlocked) {
+        if (!resequencer.needs_page()) visible += static_cast<size_t>(history.Pick(2));
+        if (++tries > 10'000) return absl::DeadlineExceededError("blocked for good");
+        LOCKSTEP_RETURN_IF_ERROR(read_page());
+        take_out();
+        continue;
+      }
+    }
+    ++offset;
+    if (history.Chance(50)) take_out();
+  }
+  take_out();
+  if (parking.stats().records != 0 && history.topics() == 1) {
+    return absl::InternalError("records are parked after the end");
+  }
+  return seen;
+}
+
+enum class Kind { kMemory, kSpill, kBounded };
+
+struct BufferCase {
+  const char* name;
+  Kind kind = Kind::kMemory;
+  ParkingBudget budget = {};
+  int64_t away_one_in = 0;  // kBounded: one in so many fetched records finds no broker.
+};
+std::ostream& operator<<(std::ostream& out, const BufferCase& buffer) { return out << buffer.name; }
+
+// A buffer with what it needs behind it.
+struct BufferUnderTest {
+  BufferUnderTest(const BufferCase& which, History& history) : fetcher(history, which.away_one_in) {
+    switch (which.kind) {
+      case Kind::kMemory:
+        parking = std::make_unique<FifoParking>();
+        break;
+      case Kind::kSpill:
+        parking = std::make_unique<FifoParking>(which.budget, store);
+        break;
+      case Kind::kBounded:
+        parking = std::make_unique<ChunkParking>(which.budget, history.topics(), &fetcher);
+        break;
+    }
+  }
+
+  TestChunkStore store;
+  HistoryFetcher fetcher;
+  std::unique_ptr<ParkingBuffer> parking;
+};
+
+// Reads a history from its start or from a random cursor and compares.
+ParkingStats OutsideIsTheLedgerOnceInOrder(uint64_t seed, const HistoryShape& shape,
+                                           bool from_start, const BufferCase& which,
+                                           size_t allocated_max = SIZE_MAX) {
+  SCOPED_TRACE(absl::StrCat("seed ", seed));
+  History history(seed, shape);
+  BufferUnderTest buffer(which, history);
+  const std::vector<const Written*> ledgered = history.Ledgered();
+  size_t skip = 0;
+  std::optional<Position> after;
+  if (!from_start && !ledgered.empty()) {
+    skip = static_cast<size_t>(history.Pick(static_cast<int64_t>(ledgered.size()))) + 1;
+    after = ledgered[skip - 1]->position;
+  }
+  std::vector<std::string> expected;
+  for (size_t i = skip; i < ledgered.size(); ++i) {
+    const Written& written = *ledgered[i];
+    expected.push_back(
+        Line(written.position, written.producer, written.seq, written.key, written.value));
+  }
+  const auto released = [&] {
+    if (allocated_max == SIZE_MAX) return;
+    const auto& parking = dynamic_cast<const ChunkParking&>(*buffer.parking);
+    EXPECT_LE(parking.allocated_bytes(), allocated_max);
+  };
+  const auto seen = ReadAll(history, *buffer.parking, after, history.Chance(50), released);
+  EXPECT_TRUE(seen.ok()) << seen.status();
+  if (seen.ok()) {
+    EXPECT_EQ(*seen, expected);
+  }
+  return buffer.parking->stats();
+}
+
+class BufferContractTest : public testing::TestWithParam<BufferCase> {};
+
+TEST_P(BufferContractTest, OutsideIsTheLedgerOnceInOrder) {
+  ParkingStats all;
+  for (uint64_t seed = 1; seed <= 1200 && !HasFailure(); ++seed) {
+    HistoryShape shape;
+    shape.epochs = static_cast<int>(1 + seed % 4);
+    shape.producers = static_cast<int>(1 + seed / 7 % 6);
+    shape.records_per_epoch = static_cast<int>(seed % 60);
+    shape.two_topics = seed % 3 == 0;
+    shape.unordered_reinjection = seed % 2 == 0;
+    const ParkingStats stats =
+        OutsideIsTheLedgerOnceInOrder(seed, shape, seed % 5 != 0, GetParam());
+    all.records_peak += stats.records_peak;
+    all.bytes_reread += stats.bytes_reread;
+  }
+  EXPECT_GT(all.records_peak, 1000) << "hardly anything was parked";
+  EXPECT_EQ(all.bytes_reread > 0, GetParam().kind != Kind::kMemory);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, BufferContractTest,
+    testing::Values(BufferCase{"Memory"}, BufferCase{"Spill", Kind::kSpill, {.bytes = 3'000}},
+                    BufferCase{"SpillRecords", Kind::kSpill, {.records = 5}},
+                    BufferCase{"SpillLessThanARecord", Kind::kSpill, {.bytes = 1}},
+                    BufferCase{"Bounded", Kind::kBounded, {.bytes = 20'000}},
+                    BufferCase{"BoundedRecords", Kind::kBounded, {.records = 24}},
+                    BufferCase{"BoundedLessThanARecord", Kind::kBounded, {.bytes = 1}},
+                    BufferCase{"BoundedOneRecord", Kind::kBounded, {.records = 1}},
+                    BufferCase{
+                        "BoundedBrokersAway", Kind::kBounded, {.records = 10}, /*away_one_in=*/20}),
+    [](const testing::TestParamInfo<BufferCase>& buffer) {
+      return std::string(buffer.param.name);
+    });
+
+// The theorem of chunk_parking.h: with a budget of a chunk for each producer.
+TEST(BoundedBufferTest, FetchesNoMoreThanTheTheoremSays) {
+  int64_t fetches = 0;
+  for (uint64_t seed = 1; seed <= 300 && !testing::Test::HasFailure(); ++seed) {
+    HistoryShape shape;
+    shape.producers = static_cast<int>(2 + seed % 63);
+    shape.records_per_epoch = 400;
+    shape.unordered_reinjection = seed % 4 != 0;
+    const auto each = static_cast<int64_t>(1 + seed % 40);
+    const ParkingStats stats = OutsideIsTheLedgerOnceInOrder(
+        seed, shape, true, {"", Kind::kBounded, {.records = shape.producers * each}});
+    EXPECT_LE(stats.fetches, stats.fetches_bound) << "seed " << seed;
+    fetches += stats.fetches;
+  }
+  EXPECT_GT(fetches, 1000);
+}
+
+// Also when records are left over that went out from the other topic.
+TEST(BoundedBufferTest, MemoryStaysInTheBudget) {
+  constexpr int64_t kBudget = 64'000;
+  constexpr size_t kAllocatedMax = 52'000;  // Records are charged a quarter more than they take.
+  int64_t fetches = 0;
+  for (uint64_t seed = 1; seed <= 200 && !testing::Test::HasFailure(); ++seed) {
+    HistoryShape shape;
+    shape.producers = static_cast<int>(2 + seed % 4);
+    shape.records_per_epoch = 600;
+    shape.epochs = 3;
+    shape.two_topics = seed % 2 == 0;
+    shape.unordered_reinjection = true;
+    fetches += OutsideIsTheLedgerOnceInOrder(
+                   seed, shape, true, {"", Kind::kBounded, {.bytes = kBudget}}, kAllocatedMax)
+                   .fetches;
+  }
+  EXPECT_GT(fetches, 1000);
+}
+
+// Whole chunks are what the bound is about: above what is parked at the peak nothing is dropped.
+TEST(BoundedBufferTest, WhatFitsIsNotFetchedAgain) {
+  for (uint64_t seed = 1; seed <= 100 && !testing::Test::HasFailure(); ++seed) {
+    HistoryShape shape;
+    shape.records_per_epoch = 200;
+    shape.unordered_reinjection = true;
+    const int64_t peak =
+        OutsideIsTheLedgerOnceInOrder(seed, shape, true, {"", Kind::kMemory}).records_peak;
+    const ParkingStats stats = OutsideIsTheLedgerOnceInOrder(
+        seed, shape, true, {"", Kind::kBounded, {.records = peak + 1}});
+    EXPECT_EQ(stats.fetches, 0) << "seed " << seed;
+  }
+}
+
+}  // namespace
+}  // namespace lockstep
