@@ -11,11 +11,11 @@
 namespace lockstep {
 namespace {
 
-// kBounded: reader and fetcher each fetch a sixteenth ahead, and as much again is in the batch
-// under way. A budget that is told in records does not count them.
+// kBounded: the reader fetches a sixteenth ahead, as much again is in the batch under way, and what
+// is left of a quarter is for the fetcher's batches. A budget that is told in records does not
+// count them.
 constexpr int64_t kAheadPart = 16;
 constexpr int64_t kKbytesAheadMin = 64;
-constexpr int64_t kKbytesAheadOfRecords = 1024;
 
 // What is taken out for one batch stays in memory beside the rest.
 constexpr int64_t kReadyPart = 4;
@@ -60,7 +60,6 @@ class BoundedBuffer final : public Buffer {
 };
 
 int32_t KbytesAhead(const ParkingBudget& budget, int32_t usual) {
-  if (budget.bytes == INT64_MAX) return kKbytesAheadOfRecords;
   return static_cast<int32_t>(
       std::clamp<int64_t>(budget.bytes / kAheadPart / 1024, kKbytesAheadMin, usual));
 }
@@ -89,8 +88,7 @@ std::unique_ptr<Buffer> Buffer::Make(const BufferOptions& options, StreamReaderO
   fetcher.kafka = reader.kafka;
   fetcher.topics = reader.topics;
   fetcher.partition = reader.stream.partition;
-  fetcher.ahead_kbytes_max = KbytesAhead(options.budget, reader.ahead_kbytes_max);
-  reader.ahead_kbytes_max = fetcher.ahead_kbytes_max;
+  reader.ahead_kbytes_max = KbytesAhead(options.budget, reader.ahead_kbytes_max);
   return std::make_unique<BoundedBuffer>(options.budget, fetcher);
 }
 

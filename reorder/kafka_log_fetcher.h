@@ -1,8 +1,9 @@
 // KafkaLogFetcher reads parts of a stream's topics once more, for ChunkParking.
 //
 // It has consumers of its own, so that what the reader fetched ahead stays. A part that begins
-// where the last one of its topic ended, or a little behind it, is read on; else it seeks, and what
-// was fetched ahead is thrown away: little, because little is fetched ahead.
+// within the last batch, or a little behind it, is read on from there; else it seeks, and what was
+// fetched ahead is thrown away: little, because little is fetched ahead (but a broker answers with
+// whole batches of the producer's).
 //
 // Not thread-safe.
 #ifndef LOCKSTEP_REORDER_KAFKA_LOG_FETCHER_H_
@@ -10,7 +11,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,7 +24,6 @@ struct KafkaLogFetcherOptions {
   KafkaConfig kafka = {};
   std::vector<std::string> topics = {};
   int32_t partition = 0;
-  int32_t ahead_kbytes_max = 1024;  // Fetched ahead, a topic.
 };
 
 class KafkaLogFetcher final : public LogFetcher {

@@ -11,11 +11,12 @@
 namespace lockstep {
 namespace {
 
+// Fewer records fetched ahead than this are no sign of a full queue.
+constexpr size_t kFetchedPeakMin = 4'000;
+
 // For seek and for the calls that wait for librdkafka's own threads, not for a broker.
 constexpr int kLocalTimeoutMs = 10'000;
 
-// Fewer records fetched ahead than this are no sign of a full queue.
-constexpr size_t kFetchedPeakMin = 4'000;
 constexpr int kWakeTimeoutMs = 1;
 
 // Fetching stops when enough is fetched ahead. librdkafka 2.2 and later look again after this time;
@@ -181,17 +182,22 @@ void KafkaReader::Take(rd_kafka_message_t* raw, ReaderBatch& batch) {
 // Before 2.2 librdkafka looks only every second whether its queue has room again, unless something
 // else wakes its broker's thread. A reader that is a little slower than its broker would then get
 // one queueful a second; so any question to the broker is asked once a queueful is mostly used up.
-void KafkaReader::WakeFetcher() {
+void KafkaReader::WakeFetcherIfLow() {
   if (fetcher_wakes_itself_ || streams_.empty()) return;
   const size_t fetched = rd_kafka_queue_length(records_.get());
   if (fetched >= fetched_peak_) {
     fetched_peak_ = fetched;
   } else if (fetched_peak_ >= kFetchedPeakMin && fetched < fetched_peak_ / 4) {
     fetched_peak_ = fetched;
-    for (const auto& [stream, started] : streams_) {
-      // Best effort, and the answer is not waited for.
-      Offsets(stream, std::chrono::milliseconds(kWakeTimeoutMs)).status().IgnoreError();
-    }
+    WakeFetcher();
+  }
+}
+
+void KafkaReader::WakeFetcher() {
+  if (fetcher_wakes_itself_) return;
+  for (const auto& [stream, started] : streams_) {
+    // Best effort, and the answer is not waited for.
+    Offsets(stream, std::chrono::milliseconds(kWakeTimeoutMs)).status().IgnoreError();
   }
 }
 
@@ -200,7 +206,7 @@ absl::Status KafkaReader::Poll(std::chrono::milliseconds timeout, ReaderBatch& b
   batch.ends.clear();
   ServeEvents();
   if (!pending_error_.ok()) return std::exchange(pending_error_, absl::OkStatus());
-  WakeFetcher();
+  WakeFetcherIfLow();
 
   // consume_batch_queue waits until the array is full or the time is up; so it gets no time, and
   // only the first message is waited for.

@@ -83,6 +83,10 @@ class KafkaReader {
   // comes back by itself), … Records that arrived before an error are returned first.
   absl::Status Poll(std::chrono::milliseconds timeout, ReaderBatch& batch);
 
+  // Has fetching go on at once if it stopped because enough was fetched ahead. Poll does it for a
+  // reader that goes straight on; one that reads here and there knows better when.
+  void WakeFetcher();
+
   // Asks the broker now.
   absl::StatusOr<LogOffsets> Offsets(const StreamName& stream, std::chrono::milliseconds timeout);
   // The lowest offset whose timestamp is at or above `timestamp_ms`; hi_offset when there is none.
@@ -102,7 +106,7 @@ class KafkaReader {
   absl::Status SetPaused(const StreamName& stream, bool paused);
   void Take(rd_kafka_message_t* raw, ReaderBatch& batch);
   void ServeEvents();
-  void WakeFetcher();
+  void WakeFetcherIfLow();
 
   // Constant after construction. Order matters: everything else goes before the handle.
   KafkaHandle handle_;
@@ -116,7 +120,7 @@ class KafkaReader {
   std::map<StreamName, Started> streams_;
   std::vector<rd_kafka_message_t*> raw_;
   absl::Status pending_error_;  // Seen behind records; the next Poll returns it.
-  size_t fetched_peak_ = 0;     // Most records fetched ahead since WakeFetcher last acted.
+  size_t fetched_peak_ = 0;     // Most records fetched ahead since it was woken.
 };
 
 }  // namespace lockstep
