@@ -245,7 +245,7 @@ TEST(ParkingTest, MemoryStaysInTheBudget) {
 
 // Another stream comes to the process, or goes.
 TEST(ParkingTest, ASmallerBudgetHoldsAtOnceAndABiggerOneFromThen) {
-  TestStore store;
+  TestChunkStore store;
   FifoParking parking({.bytes = 1 << 20}, store);
   const Copy copy{Seq(1), "1", "key", std::string(100, 'v'), {}};
   Seq seq(0);
