@@ -8,13 +8,14 @@ namespace lockstep::bench {
 
 absl::StatusOr<LedgerWriter> LedgerWriter::Open(Ledger& ledger, const std::string& producer,
                                                 const std::string& topic,
-                                                const std::string& cluster_id) {
+                                                const std::string& cluster_id, int32_t partition,
+                                                int32_t partition_count) {
   const Commit<OpenedProducer> opened =
       ledger.OpenProducer({.producer = producer,
                            .source = "bench",
                            .topic = topic,
-                           .partition_count = 1,
-                           .partitions = {{.partition = 0, .log_end = Offset(0)}},
+                           .partition_count = partition_count,
+                           .partitions = {{.partition = partition, .log_end = Offset(0)}},
                            .cluster_id = cluster_id,
                            .log_topic = topic});
   if (!opened.committed()) return Annotate(opened.why, "open " + producer);

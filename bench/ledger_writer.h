@@ -16,13 +16,15 @@
 
 namespace lockstep::bench {
 
-// One producer on one stream (partition 0 of a topic with one partition). Not thread-safe; the
+// One producer on one stream. Not thread-safe; the
 // ledger must outlive it.
 class LedgerWriter {
  public:
-  // Opens `producer` on `topic` and closes all earlier terms. `cluster_id` names the log's cluster.
+  // Opens `producer` on one partition of `topic`, which has `partition_count`, and closes all
+  // earlier terms. `cluster_id` names the log's cluster.
   static absl::StatusOr<LedgerWriter> Open(Ledger& ledger, const std::string& producer,
-                                           const std::string& topic, const std::string& cluster_id);
+                                           const std::string& topic, const std::string& cluster_id,
+                                           int32_t partition = 0, int32_t partition_count = 1);
 
   Term term() const { return term_; }
   StreamId stream() const { return stream_; }

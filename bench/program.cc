@@ -1,5 +1,6 @@
 #include "bench/program.h"
 
+#include <poll.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -7,10 +8,14 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <string_view>
 
 #include "absl/status/status.h"
+
+#include "bench/measure.h"
+#include "common/base/status_macros.h"
 
 namespace lockstep::bench {
 
@@ -33,10 +38,12 @@ std::string_view LastLine(std::string_view text) {
   return line_end == std::string_view::npos ? text : text.substr(line_end + 1);
 }
 
-}  // namespace
+struct Child {
+  pid_t process = 0;
+  int output = -1;
+};
 
-absl::StatusOr<rapidjson::Document> RunProgram(const std::vector<std::string>& argv,
-                                               const std::vector<int>& accepted) {
+absl::StatusOr<Child> Start(const std::vector<std::string>& argv) {
   std::array<int, 2> ends{};
   if (pipe(ends.data()) != 0) return absl::InternalError("cannot make a pipe");
   std::vector<char*> arguments;
@@ -47,21 +54,48 @@ absl::StatusOr<rapidjson::Document> RunProgram(const std::vector<std::string>& a
   posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
   posix_spawn_file_actions_addclose(&actions, ends[0]);
   posix_spawn_file_actions_addclose(&actions, ends[1]);
-  pid_t child = 0;
+  Child child{.process = 0, .output = ends[0]};
   const int error =
-      posix_spawn(&child, argv[0].c_str(), &actions, nullptr, arguments.data(), environ);
+      posix_spawn(&child.process, argv[0].c_str(), &actions, nullptr, arguments.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   close(ends[1]);
   if (error != 0) {
     close(ends[0]);
     return absl::NotFoundError("cannot start " + argv[0] + ", error " + std::to_string(error));
   }
-  const std::string output = ReadAll(ends[0]);
-  close(ends[0]);
+  return child;
+}
+
+// The exit code; of a signal, 128 and its number.
+int WaitFor(const Child& child) {
+  close(child.output);
   int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  while (waitpid(child.process, &status, 0) < 0 && errno == EINTR) {
   }
-  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+}  // namespace
+
+absl::StatusOr<double> SecondsToFirstOutput(const std::vector<std::string>& argv,
+                                            double seconds_max) {
+  const Stopwatch watch;
+  LOCKSTEP_ASSIGN_OR_RETURN(const Child child, Start(argv));
+  pollfd output{.fd = child.output, .events = POLLIN, .revents = 0};
+  const int ready = poll(&output, 1, static_cast<int>(1000 * seconds_max));
+  const double seconds = watch.Seconds();
+  kill(child.process, SIGTERM);
+  ReadAll(child.output);  // Or it would wait for a reader.
+  WaitFor(child);
+  if (ready == 1 && (output.revents & POLLIN) != 0) return seconds;
+  return absl::DeadlineExceededError(argv[0] + " printed nothing");
+}
+
+absl::StatusOr<rapidjson::Document> RunProgram(const std::vector<std::string>& argv,
+                                               const std::vector<int>& accepted) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const Child child, Start(argv));
+  const std::string output = ReadAll(child.output);
+  const int code = WaitFor(child);
   const std::string line(LastLine(output));
   if (std::find(accepted.begin(), accepted.end(), code) == accepted.end()) {
     return absl::InternalError(argv[0] + " ended with " + std::to_string(code) + ": " + line);

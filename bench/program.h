@@ -15,6 +15,12 @@ namespace lockstep::bench {
 absl::StatusOr<rapidjson::Document> RunProgram(const std::vector<std::string>& argv,
                                                const std::vector<int>& accepted = {0});
 
+// Seconds from the start of the program to the first byte on its standard output; then it is asked
+// to stop (SIGTERM) and waited for, and how it ends does not matter. DEADLINE_EXCEEDED: it closed
+// its output, or `seconds_max` passed, without any.
+absl::StatusOr<double> SecondsToFirstOutput(const std::vector<std::string>& argv,
+                                            double seconds_max);
+
 // A number of the object; 0 if it has none of this name.
 double Number(const rapidjson::Document& object, const char* name);
 

@@ -36,6 +36,19 @@ TEST(RunProgram, AProgramThatIsNotThereIsAnError) {
   EXPECT_EQ(RunProgram({"/nowhere/lockstep-reorder"}).status().code(), absl::StatusCode::kNotFound);
 }
 
+TEST(SecondsToFirstOutput, DoesNotWaitForTheProgramsEnd) {
+  const auto seconds = SecondsToFirstOutput({"/bin/sh", "-c", "echo first; exec sleep 600"}, 60);
+  ASSERT_TRUE(seconds.ok()) << seconds.status();
+  EXPECT_LT(*seconds, 60);
+}
+
+TEST(SecondsToFirstOutput, SilenceIsAnError) {
+  EXPECT_EQ(SecondsToFirstOutput({"/bin/sh", "-c", "true"}, 60).status().code(),
+            absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(SecondsToFirstOutput({"/bin/sh", "-c", "exec sleep 600"}, 0.05).status().code(),
+            absl::StatusCode::kDeadlineExceeded);
+}
+
 TEST(WithKeyword, ChangesOneAndKeepsTheOthers) {
   const auto conninfo = WithKeyword("host=a,b port=1,2 dbname=x user='o''b'", "dbname", "it's");
   ASSERT_FALSE(conninfo.ok());  // Not libpq's way of quoting.

@@ -86,19 +86,6 @@ rd_kafka_resp_err_t Send(const Client& client, const Topic& topic, int32_t parti
       RD_KAFKA_V_END);
 }
 
-// Looks at a record's header, as whoever wants to know the order must.
-size_t HeaderBytes(const rd_kafka_message_t* message) {
-  rd_kafka_headers_t* headers = nullptr;
-  const void* value = nullptr;
-  size_t size = 0;
-  if (rd_kafka_message_headers(message, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR &&
-      rd_kafka_header_get_last(headers, kRecordHeaderKey, &value, &size) ==
-          RD_KAFKA_RESP_ERR_NO_ERROR) {
-    return size;
-  }
-  return 0;
-}
-
 }  // namespace
 
 absl::StatusOr<double> RawProduce(const RawTarget& target, const RawGenerator& next) {
@@ -141,7 +128,31 @@ absl::StatusOr<double> RawProduce(const RawTarget& target, const RawGenerator& n
   return seconds;
 }
 
+std::string_view RawHeader(const rd_kafka_message_t* message) {
+  rd_kafka_headers_t* headers = nullptr;
+  const void* value = nullptr;
+  size_t size = 0;
+  if (rd_kafka_message_headers(message, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR &&
+      rd_kafka_header_get_last(headers, kRecordHeaderKey, &value, &size) ==
+          RD_KAFKA_RESP_ERR_NO_ERROR) {
+    return {static_cast<const char*>(value), size};
+  }
+  return {};
+}
+
 absl::StatusOr<double> RawConsume(const RawTarget& target, int64_t records) {
+  size_t header_bytes = 0;
+  LOCKSTEP_ASSIGN_OR_RETURN(const double seconds,
+                            RawConsume(target, records, [&](rd_kafka_message_t* message) {
+                              header_bytes += RawHeader(message).size();
+                              rd_kafka_message_destroy(message);
+                              return absl::OkStatus();
+                            }));
+  if (header_bytes == 0) return absl::DataLossError(target.topic + ": records without a header");
+  return seconds;
+}
+
+absl::StatusOr<double> RawConsume(const RawTarget& target, int64_t records, const RawTake& take) {
   LOCKSTEP_ASSIGN_OR_RETURN(const Client client, Open(RD_KAFKA_CONSUMER,
                                                       {{"bootstrap.servers", target.brokers},
                                                        {"log_level", "3"},
@@ -159,7 +170,6 @@ absl::StatusOr<double> RawConsume(const RawTarget& target, int64_t records) {
   }
   std::vector<rd_kafka_message_t*> batch(10'000);
   int64_t seen = 0;
-  size_t header_bytes = 0;
   double last_progress = 0;
   const Stopwatch since_start;
   absl::Status status;
@@ -170,12 +180,12 @@ absl::StatusOr<double> RawConsume(const RawTarget& target, int64_t records) {
     if (seen == 0) watch = Stopwatch();
     for (ssize_t i = 0; i < count; ++i) {
       rd_kafka_message_t* message = batch[static_cast<size_t>(i)];
-      if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+      if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR && status.ok()) {
         ++seen;
-        header_bytes += HeaderBytes(message);
-      } else {
-        status = absl::UnavailableError(rd_kafka_message_errstr(message));
+        status = take(message);
+        continue;
       }
+      if (status.ok()) status = absl::UnavailableError(rd_kafka_message_errstr(message));
       rd_kafka_message_destroy(message);
     }
     if (count > 0) last_progress = since_start.Seconds();
@@ -187,7 +197,6 @@ absl::StatusOr<double> RawConsume(const RawTarget& target, int64_t records) {
   const double seconds = watch.Seconds();
   rd_kafka_consume_stop(topic.get(), target.partition);
   LOCKSTEP_RETURN_IF_ERROR(status);
-  if (header_bytes == 0) return absl::DataLossError(target.topic + ": records without a header");
   return seconds;
 }
 

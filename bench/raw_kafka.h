@@ -9,9 +9,11 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include <librdkafka/rdkafka.h>
 
 namespace lockstep::bench {
 
@@ -36,9 +38,18 @@ using RawGenerator = std::function<bool(RawRecord&)>;
 // last acknowledgement; making the handle and finding the broker are not counted.
 absl::StatusOr<double> RawProduce(const RawTarget& target, const RawGenerator& next);
 
-// Reads `records` records from the start and looks at the header of each. Returns the seconds from
-// the first record's arrival to the last one; connecting and the first fetch are not counted.
+// Takes a message and sees to its destruction. An error ends the reading.
+using RawTake = std::function<absl::Status(rd_kafka_message_t*)>;
+
+// Reads `records` records from the start and gives each to `take`. Returns the seconds from the
+// first record's arrival to the last one; connecting and the first fetch are not counted.
+absl::StatusOr<double> RawConsume(const RawTarget& target, int64_t records, const RawTake& take);
+
+// The same, and looks at the header of each.
 absl::StatusOr<double> RawConsume(const RawTarget& target, int64_t records);
+
+// The `lockstep` header of a message; empty: it has none. Valid as long as the message.
+std::string_view RawHeader(const rd_kafka_message_t* message);
 
 }  // namespace lockstep::bench
 

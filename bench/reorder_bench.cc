@@ -6,16 +6,21 @@
 // reorder/spill/…: the same with 64 MiB for parked records, and 45 % of all records parked at the
 // peak, because one writer's nine tenths lie first in the log.
 // reorder/bounded/…: as memory, with memory for 50,000 records and no disk.
+// …/source_algorithm: ours against the source document's algorithm over that raw consumer.
+// reorder/streams/4: four streams against one. reorder/startup/…: until the first record comes out.
 // reorder/engine/…: see engine_bench.cc.
 #include <cstdint>
 #include <filesystem>
 #include <string>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 #include "absl/cleanup/cleanup.h"
 
 #include "bench/program.h"
 #include "bench/raw_kafka.h"
+#include "bench/source_algorithm.h"
 #include "bench/suites.h"
 #include "bench/two_logs.h"
 #include "common/base/status_macros.h"
@@ -30,7 +35,62 @@ struct Case {
   int64_t writers = 2;
   std::string buffer = "memory";
   double ahead_share = 0;
+  bool source_algorithm = false;  // Compare with it, too.
 };
+
+std::vector<std::string> ReorderCommand(const Site& site, const TwoLogs& logs,
+                                        const std::vector<std::string>& more) {
+  static int64_t group = 0;
+  std::vector<std::string> argv = {site.options().program_dir + "/lockstep-reorder",
+                                   "--mode",
+                                   "recover",
+                                   "--group",
+                                   "bench-" + std::to_string(++group),
+                                   "--from",
+                                   "start",
+                                   "--topic",
+                                   logs.topic,
+                                   "--brokers",
+                                   site.brokers(),
+                                   "--ledger",
+                                   logs.ledger};
+  argv.insert(argv.end(), more.begin(), more.end());
+  return argv;
+}
+
+// Records a second of the program, all of them into `null`; `summary` is what it said.
+absl::StatusOr<double> Reorder(const Site& site, const TwoLogs& logs,
+                               const std::vector<std::string>& buffer,
+                               rapidjson::Document& summary) {
+  std::vector<std::string> more = {"--sink", "null", "--until-end", "--format", "json"};
+  more.insert(more.end(), buffer.begin(), buffer.end());
+  LOCKSTEP_ASSIGN_OR_RETURN(summary, RunProgram(ReorderCommand(site, logs, more)));
+  const double emitted = Number(summary, "emitted");
+  if (emitted != static_cast<double>(logs.logged)) {
+    return absl::DataLossError("lockstep-reorder emitted " + std::to_string(emitted) + " of " +
+                               std::to_string(logs.logged));
+  }
+  return emitted / Number(summary, "seconds");
+}
+
+Params ParamsOf(const Case& what, int64_t records, const rapidjson::Document& summary) {
+  const auto number = [&](const char* name) { return static_cast<int64_t>(Number(summary, name)); };
+  const double peak = Number(summary, "parked_peak_records");
+  return {{"records", records},
+          {"value_bytes", what.value_bytes},
+          {"first_hits", number("first_hits")},
+          {"buffer_hits", number("buffer_hits")},
+          {"parked_peak_records", number("parked_peak_records")},
+          {"parked_peak_bytes", number("parked_peak_bytes")},
+          {"spilled_bytes", number("spilled_bytes")},
+          {"spill_peak_bytes", number("spill_peak_bytes")},
+          {"fetches", number("fetches")},
+          {"fetches_bound", number("fetches_bound")},
+          {"records_fetched", number("records_fetched")},
+          {"fetched_wire_bytes", number("fetched_wire_bytes")},
+          {"peak_memory_bytes", number("peak_memory_bytes")},
+          {"bytes_per_parked_record", peak > 0 ? Number(summary, "parked_peak_bytes") / peak : 0}};
+}
 
 absl::Status MeasureProgram(Site& site, const Report& report, const Case& what) {
   const int64_t records = what.value_bytes > 500 ? site.Scale(2'048, 512'000, 1'024'000)
@@ -49,75 +109,103 @@ absl::Status MeasureProgram(Site& site, const Report& report, const Case& what) 
   const std::string in_bytes = site.smoke() ? "1MiB" : "64MiB";
   const std::string in_records = site.smoke() ? "1000records" : "50000records";
   rapidjson::Document summary;
-  int64_t group = 0;
-  const auto ours = [&]() -> absl::StatusOr<double> {
-    LOCKSTEP_ASSIGN_OR_RETURN(summary, RunProgram({site.options().program_dir + "/lockstep-reorder",
-                                                   "--mode",
-                                                   "recover",
-                                                   "--group",
-                                                   "bench-" + std::to_string(++group),
-                                                   "--from",
-                                                   "start",
-                                                   "--topic",
-                                                   logs.topic,
-                                                   "--brokers",
-                                                   site.brokers(),
-                                                   "--ledger",
-                                                   logs.ledger,
-                                                   "--buffer",
-                                                   what.buffer,
-                                                   "--buffer-memory",
-                                                   what.buffer == "bounded" ? in_records : in_bytes,
-                                                   "--spill-dir",
-                                                   spill_dir,
-                                                   "--sink",
-                                                   "null",
-                                                   "--until-end",
-                                                   "--format",
-                                                   "json"}));
-    if (Number(summary, "emitted") != static_cast<double>(records)) {
-      return absl::DataLossError("lockstep-reorder emitted " +
-                                 std::to_string(Number(summary, "emitted")) + " of " +
-                                 std::to_string(records));
-    }
-    return Number(summary, "emitted") / Number(summary, "seconds");
+  const auto ours = [&] {
+    return Reorder(site, logs,
+                   {"--buffer", what.buffer, "--buffer-memory",
+                    what.buffer == "bounded" ? in_records : in_bytes, "--spill-dir", spill_dir},
+                   summary);
   };
-  const auto baseline = [&]() -> absl::StatusOr<double> {
-    LOCKSTEP_ASSIGN_OR_RETURN(
-        const double seconds,
-        RawConsume({.brokers = site.brokers(), .topic = logs.topic, .partition = 0}, records));
-    return static_cast<double>(records) / seconds;
+  const RawTarget target{.brokers = site.brokers(), .topic = logs.topic, .partition = 0};
+  const auto per_second = [&](const absl::StatusOr<double>& seconds) -> absl::StatusOr<double> {
+    if (!seconds.ok()) return seconds;
+    return static_cast<double>(records) / *seconds;
   };
-  LOCKSTEP_ASSIGN_OR_RETURN(const Pair pair, RunPairs(site.pairs(), ours, baseline));
-  const double peak_records = Number(summary, "parked_peak_records");
-  const double peak_bytes = Number(summary, "parked_peak_bytes");
+  LOCKSTEP_ASSIGN_OR_RETURN(const Pair pair, RunPairs(site.pairs(), ours, [&] {
+                              return per_second(RawConsume(target, records));
+                            }));
   if (what.buffer == "spill" && !site.smoke() && Number(summary, "spilled_bytes") == 0) {
     return absl::InternalError("lockstep-reorder did not spill");
   }
   if (what.buffer == "bounded" && Number(summary, "fetches") == 0) {
     return absl::InternalError("lockstep-reorder fetched nothing again");
   }
-  report({.name = what.name,
+  Figure figure{.name = what.name,
+                .value = pair.value,
+                .baseline = "raw consumer that reads the header",
+                .baseline_value = pair.baseline,
+                .unit = "records/s",
+                .better = Better::kHigher,
+                .params = ParamsOf(what, records, summary)};
+  report(figure);
+  if (what.source_algorithm) {
+    LOCKSTEP_ASSIGN_OR_RETURN(
+        const Pair other, RunPairs(site.pairs(), ours, [&] {
+          return per_second(ConsumeBySourceAlgorithm(target, logs.order, what.writers));
+        }));
+    figure.name += "/source_algorithm";
+    figure.value = other.value;
+    figure.baseline = "raw consumer, hash table of the messages that wait";
+    figure.baseline_value = other.baseline;
+    report(figure);
+  }
+  site.DropTopic(logs.topic);
+  return absl::OkStatus();
+}
+
+// Several streams at once against all records in one.
+absl::Status MeasureStreams(Site& site, const Report& report) {
+  constexpr int32_t kStreams = 4;
+  TwoLogsOptions options{.records = site.Scale(20'480, 4'096'000, 20'480'000),
+                         .burst_max = site.smoke() ? 500 : 10'000};
+  LOCKSTEP_ASSIGN_OR_RETURN(const TwoLogs one, FillTwoLogs(site, options));
+  options.partitions = kStreams;
+  LOCKSTEP_ASSIGN_OR_RETURN(const TwoLogs several, FillTwoLogs(site, options));
+  rapidjson::Document summary;
+  const std::vector<std::string> memory = {"--buffer", "memory"};
+  LOCKSTEP_ASSIGN_OR_RETURN(
+      const Pair pair, RunPairs(
+                           site.pairs(), [&] { return Reorder(site, several, memory, summary); },
+                           [&] { return Reorder(site, one, memory, summary); }));
+  report({.name = "reorder/streams/4",
           .value = pair.value,
-          .baseline = "raw consumer that reads the header",
+          .baseline = "the same records in one stream",
           .baseline_value = pair.baseline,
           .unit = "records/s",
           .better = Better::kHigher,
-          .params = {
-              {"records", records},
-              {"value_bytes", what.value_bytes},
-              {"first_hits", static_cast<int64_t>(Number(summary, "first_hits"))},
-              {"buffer_hits", static_cast<int64_t>(Number(summary, "buffer_hits"))},
-              {"parked_peak_records", static_cast<int64_t>(peak_records)},
-              {"parked_peak_bytes", static_cast<int64_t>(peak_bytes)},
-              {"spilled_bytes", static_cast<int64_t>(Number(summary, "spilled_bytes"))},
-              {"spill_peak_bytes", static_cast<int64_t>(Number(summary, "spill_peak_bytes"))},
-              {"fetches", static_cast<int64_t>(Number(summary, "fetches"))},
-              {"fetches_bound", static_cast<int64_t>(Number(summary, "fetches_bound"))},
-              {"records_fetched", static_cast<int64_t>(Number(summary, "records_fetched"))},
-              {"fetched_wire_bytes", static_cast<int64_t>(Number(summary, "fetched_wire_bytes"))},
-              {"peak_memory_bytes", static_cast<int64_t>(Number(summary, "peak_memory_bytes"))},
-              {"bytes_per_parked_record", peak_records > 0 ? peak_bytes / peak_records : 0}}});
+          .params = {{"records", options.records}, {"streams", int64_t{kStreams}}}});
+  site.DropTopic(one.topic);
+  site.DropTopic(several.topic);
+  return absl::OkStatus();
+}
+
+// From the start of the program to its first record, with all of the ledger before it. The log
+// holds the beginning only: nobody waits for more of it.
+absl::Status MeasureStartup(Site& site, const Report& report, const std::string& name,
+                            int64_t burst_max, int64_t bursts_per_commit) {
+  constexpr double kAllowedSeconds = 2;
+  constexpr double kSecondsMax = 60;
+  const int64_t records = site.Scale(50'000, 10'000'000, 10'000'000);
+  LOCKSTEP_ASSIGN_OR_RETURN(const TwoLogs logs,
+                            FillTwoLogs(site, {.records = records,
+                                               .missing = records - 10'000,
+                                               .same_order = true,
+                                               .burst_max = burst_max,
+                                               .bursts_per_commit = bursts_per_commit}));
+  std::vector<double> seconds;
+  for (int i = 0; i < site.pairs(); ++i) {
+    LOCKSTEP_ASSIGN_OR_RETURN(
+        const double one,
+        SecondsToFirstOutput(
+            ReorderCommand(site, logs, {"--sink", "jsonl:-", "--log-level", "warn"}), kSecondsMax));
+    seconds.push_back(one);
+  }
+  report({.name = name,
+          .value = Median(std::move(seconds)),
+          .baseline = "what is allowed",
+          .baseline_value = kAllowedSeconds,
+          .unit = "s",
+          .better = Better::kLower,
+          .params = {{"records", records}, {"burst_max", burst_max}}});
   site.DropTopic(logs.topic);
   return absl::OkStatus();
 }
@@ -127,7 +215,8 @@ absl::Status MeasureProgram(Site& site, const Report& report, const Case& what) 
 absl::Status RunReorder(Site& site, const Report& report) {
   LOCKSTEP_RETURN_IF_ERROR(RunEngine(site, report));
   for (const Case& what :
-       {Case{.name = "reorder/memory/2w"}, Case{.name = "reorder/memory/64w", .writers = 64},
+       {Case{.name = "reorder/memory/2w", .source_algorithm = true},
+        Case{.name = "reorder/memory/64w", .writers = 64, .source_algorithm = true},
         Case{.name = "reorder/memory/2w/1kB", .value_bytes = 1000},
         Case{.name = "reorder/spill/2w", .buffer = "spill", .ahead_share = 0.45},
         Case{.name = "reorder/spill/2w/1kB",
@@ -138,7 +227,9 @@ absl::Status RunReorder(Site& site, const Report& report) {
         Case{.name = "reorder/bounded/64w", .writers = 64, .buffer = "bounded"}}) {
     LOCKSTEP_RETURN_IF_ERROR(MeasureProgram(site, report, what));
   }
-  return absl::OkStatus();
+  LOCKSTEP_RETURN_IF_ERROR(MeasureStreams(site, report));
+  LOCKSTEP_RETURN_IF_ERROR(MeasureStartup(site, report, "reorder/startup/10M", 100, 1'000));
+  return MeasureStartup(site, report, "reorder/startup/10M/alternating", 1, 10'000);
 }
 
 }  // namespace lockstep::bench

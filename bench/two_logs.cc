@@ -1,5 +1,6 @@
 #include "bench/two_logs.h"
 
+#include <iterator>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -8,7 +9,6 @@
 #include "bench/raw_kafka.h"
 #include "common/base/status_macros.h"
 #include "common/model/record_header.h"
-#include "sim/bursts.h"
 
 namespace lockstep::bench {
 
@@ -16,30 +16,32 @@ namespace {
 
 constexpr char kPrimaryCluster[] = "bench-primary";
 
-std::string WriterName(int64_t writer) { return "W" + std::to_string(writer); }
-
-// Writes the ledger in the order of `bursts`, a commit each; the terms of the writers.
-absl::StatusOr<std::vector<Term>> FillLedger(const TwoLogs& logs, const sim::Bursts& bursts,
-                                             int64_t writers) {
-  LOCKSTEP_ASSIGN_OR_RETURN(const std::unique_ptr<PostgresLedger> ledger,
-                            ConnectLedger(logs.ledger));
+// Writes one partition of the ledger in the order of `bursts`; the terms of the writers.
+absl::StatusOr<std::vector<Term>> FillLedger(PostgresLedger& ledger, const std::string& topic,
+                                             int32_t partition, const sim::Bursts& bursts,
+                                             const TwoLogsOptions& options) {
   std::vector<LedgerWriter> open;
   std::vector<Term> terms;
-  for (int64_t writer = 0; writer < writers; ++writer) {
-    LOCKSTEP_ASSIGN_OR_RETURN(LedgerWriter one, LedgerWriter::Open(*ledger, WriterName(writer),
-                                                                   logs.topic, kPrimaryCluster));
+  for (int64_t writer = 0; writer < options.writers; ++writer) {
+    LOCKSTEP_ASSIGN_OR_RETURN(LedgerWriter one,
+                              LedgerWriter::Open(ledger, WriterName(writer), topic, kPrimaryCluster,
+                                                 partition, options.partitions));
     terms.push_back(one.term());
     open.push_back(one);
   }
+  std::vector<OffsetRanges> pending(open.size());
   Offset next(0);
   for (const sim::Burst& burst : bursts) {
-    OffsetRanges offsets;
-    offsets.Append(OffsetRange{next, next + burst.count});
+    const auto writer = static_cast<size_t>(burst.writer);
+    pending[writer].Append(OffsetRange{next, next + burst.count});
     next = next + burst.count;
-    LOCKSTEP_RETURN_IF_ERROR(open[static_cast<size_t>(burst.writer)].Append(offsets));
+    if (std::ssize(pending[writer].ranges()) < options.bursts_per_commit) continue;
+    LOCKSTEP_RETURN_IF_ERROR(open[writer].Append(std::exchange(pending[writer], {})));
   }
-  const Commit<BegunEpoch> begun = ledger->BeginEpoch({Epoch(1), false, "", "bench"});
-  if (!begun.committed()) return Annotate(begun.why, "begin epoch 2");
+  for (size_t writer = 0; writer < open.size(); ++writer) {
+    if (pending[writer].empty()) continue;
+    LOCKSTEP_RETURN_IF_ERROR(open[writer].Append(pending[writer]));
+  }
   return terms;
 }
 
@@ -85,28 +87,44 @@ class RecordGenerator {
   int64_t in_burst_ = 0;
 };
 
+// The orders of one partition, the ledger's first.
+std::pair<sim::Bursts, sim::Bursts> MakeOrders(sim::Random& random, const TwoLogsOptions& options) {
+  const int64_t records = options.records / options.partitions;
+  const std::vector<int64_t> shares = sim::EqualShares(records, options.writers);
+  const sim::MergeOptions merge{.burst_max = options.burst_max};
+  sim::Bursts primary = sim::RandomMerge(random, shares, merge);
+  sim::Bursts standby = options.same_order ? primary : sim::RandomMerge(random, shares, merge);
+  const auto ahead = static_cast<int64_t>(options.ahead_share * static_cast<double>(records));
+  if (ahead > 0) sim::BringForward(standby, 0, ahead);
+  sim::CutTail(standby, options.missing / options.partitions);
+  return {std::move(primary), std::move(standby)};
+}
+
 }  // namespace
+
+std::string WriterName(int64_t writer) { return "W" + std::to_string(writer); }
 
 absl::StatusOr<TwoLogs> FillTwoLogs(Site& site, const TwoLogsOptions& options) {
   TwoLogs logs;
   LOCKSTEP_ASSIGN_OR_RETURN(logs.ledger, site.NewLedger());
-  LOCKSTEP_ASSIGN_OR_RETURN(logs.topic, site.NewTopic(1));
-  sim::Random random(options.seed);
-  const std::vector<int64_t> shares = sim::EqualShares(options.records, options.writers);
-  const sim::MergeOptions merge{.burst_max = options.burst_max};
-  const sim::Bursts primary = sim::RandomMerge(random, shares, merge);
-  sim::Bursts standby = options.same_order ? primary : sim::RandomMerge(random, shares, merge);
-  const auto ahead =
-      static_cast<int64_t>(options.ahead_share * static_cast<double>(options.records));
-  if (ahead > 0) BringForward(standby, 0, ahead);
-  CutTail(standby, options.missing);
+  LOCKSTEP_ASSIGN_OR_RETURN(logs.topic, site.NewTopic(options.partitions));
   logs.logged = options.records - options.missing;
-  LOCKSTEP_ASSIGN_OR_RETURN(std::vector<Term> terms, FillLedger(logs, primary, options.writers));
-  RecordGenerator generator(std::move(standby), std::move(terms), options.value_bytes);
-  const absl::StatusOr<double> seconds =
-      RawProduce({.brokers = site.brokers(), .topic = logs.topic, .partition = 0},
-                 [&](RawRecord& record) { return generator(record); });
-  LOCKSTEP_RETURN_IF_ERROR(Annotate(seconds.status(), "fill " + logs.topic));
+  sim::Random random(options.seed);
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::unique_ptr<PostgresLedger> ledger,
+                            ConnectLedger(logs.ledger));
+  for (int32_t partition = 0; partition < options.partitions; ++partition) {
+    auto [primary, standby] = MakeOrders(random, options);
+    LOCKSTEP_ASSIGN_OR_RETURN(std::vector<Term> terms,
+                              FillLedger(*ledger, logs.topic, partition, primary, options));
+    if (partition == 0) logs.order = std::move(primary);
+    RecordGenerator generator(std::move(standby), std::move(terms), options.value_bytes);
+    const absl::StatusOr<double> seconds =
+        RawProduce({.brokers = site.brokers(), .topic = logs.topic, .partition = partition},
+                   [&](RawRecord& record) { return generator(record); });
+    LOCKSTEP_RETURN_IF_ERROR(Annotate(seconds.status(), "fill " + logs.topic));
+  }
+  const Commit<BegunEpoch> begun = ledger->BeginEpoch({Epoch(1), false, "", "bench"});
+  if (!begun.committed()) return Annotate(begun.why, "begin epoch 2");
   return logs;
 }
 

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 
 #include "bench/site.h"
+#include "sim/bursts.h"
 
 namespace lockstep::bench {
 
@@ -22,19 +23,26 @@ struct TwoLogsOptions {
   bool same_order =
       false;  // … where the standby's log is otherwise the primary's, as a mirror's is.
   double ahead_share = 0;  // Of all records: so many of one writer lie first in the standby's log.
-  int64_t writers = 2;
+  int64_t writers = 2;     // Of each partition.
+  int32_t partitions = 1;  // Records are spread over them evenly.
   int64_t burst_max = 10'000;
+  int64_t bursts_per_commit = 1;  // Of one writer, in the ledger.
   int64_t value_bytes = 100;
   uint64_t seed = 1;
 };
 
 struct TwoLogs {
   std::string ledger;  // Conninfo.
-  std::string topic;   // One partition, at the site's cluster.
+  std::string topic;   // At the site's cluster.
   int64_t logged = 0;  // Records in the standby's log.
+  sim::Bursts order;   // The ledger's, of partition 0.
 };
 
-// Fills a new topic and a new ledger, and ends the ledger's first epoch.
+// What the writers of partition 0 are called.
+std::string WriterName(int64_t writer);
+
+// Fills a new topic and a new ledger, and ends the ledger's first epoch. REQUIRES: records and
+// missing are multiples of partitions.
 absl::StatusOr<TwoLogs> FillTwoLogs(Site& site, const TwoLogsOptions& options);
 
 }  // namespace lockstep::bench
