@@ -52,6 +52,10 @@ class BoundedBuffer final : public Buffer {
         parking_(BoundedParkingBudget(budget), static_cast<int>(fetcher.topics.size()), &fetcher_) {
   }
   ParkingBuffer& parking() override { return parking_; }
+  absl::Status SetBudget(ParkingBudget budget) override {
+    parking_.SetBudget(BoundedParkingBudget(budget));
+    return absl::OkStatus();
+  }
   int64_t wire_bytes() const override { return fetcher_.wire_bytes(); }
 
  private:

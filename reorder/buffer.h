@@ -34,7 +34,7 @@ class Buffer {
 
   virtual absl::Status Open() { return absl::OkStatus(); }
   virtual ParkingBuffer& parking() = 0;
-  // kSpill: another budget from now on. The others keep theirs.
+  // Another budget from now on (not kMemory).
   virtual absl::Status SetBudget(ParkingBudget budget) {
     static_cast<void>(budget);
     return absl::OkStatus();

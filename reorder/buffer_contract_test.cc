@@ -297,6 +297,30 @@ TEST(BoundedBufferTest, MemoryStaysInTheBudget) {
   EXPECT_GT(fetches, 1000);
 }
 
+TEST(BoundedBufferTest, ASmallerBudgetHoldsAtOnce) {
+  HistoryShape shape;
+  shape.records_per_epoch = 600;
+  shape.unordered_reinjection = true;
+  History history(1, shape);
+  HistoryFetcher fetcher(history, 0);
+  ChunkParking parking({.bytes = 64'000}, 1, &fetcher);
+  bool smaller = false;
+  const auto released = [&] {
+    if (!smaller && parking.allocated_bytes() > 40'000) {
+      parking.SetBudget({.bytes = 32'000});
+      smaller = true;
+    }
+    if (smaller) {
+      EXPECT_LE(parking.allocated_bytes(), 32'000U);
+    }
+  };
+  const auto seen = ReadAll(history, parking, std::nullopt, true, released);
+  ASSERT_TRUE(seen.ok()) << seen.status();
+  EXPECT_EQ(seen->size(), history.Ledgered().size());
+  EXPECT_TRUE(smaller);
+  EXPECT_GT(parking.stats().fetches, 0);
+}
+
 // Whole chunks are what the bound is about: above what is parked at the peak nothing is dropped.
 TEST(BoundedBufferTest, WhatFitsIsNotFetchedAgain) {
   for (uint64_t seed = 1; seed <= 100 && !testing::Test::HasFailure(); ++seed) {

@@ -281,7 +281,7 @@ StreamResult RunOne(const CommonOptions& common, const ReorderOptions& options,
   // --buffer bounded keeps its part of what all partitions could take; spilling can change it.
   StreamEngineOptions engine =
       EngineOptions(common, options, found, stream, static_cast<size_t>(found.partition_count));
-  if (engine.buffer.kind == BufferOptions::Kind::kSpill) engine.share = &share;
+  if (engine.buffer.kind != BufferOptions::Kind::kMemory) engine.share = &share;
   return MakeEngine(common, options, engine, **ledger, sinks->front().get(), progress)
       ->Run(stop_requested);
 }

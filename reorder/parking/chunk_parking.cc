@@ -29,6 +29,13 @@ void ChunkParking::Bind(const ParkedOrder& order) {
   chunk_bytes_ = 0;
 }
 
+void ChunkParking::SetBudget(ParkingBudget budget) {
+  budget_ = budget;
+  chunk_bytes_ = 0;
+  while (!Fits(0, 0) && DropOne(nullptr)) {
+  }
+}
+
 void ChunkParking::SetChunkSize() {
   const int64_t producers = std::max<int64_t>(order_->producers(), 1);
   const int64_t parts = producers * kChunksPerProducer;

@@ -69,6 +69,10 @@ class ChunkParking final : public ParkingBuffer {
   ChunkParking(ParkingBudget budget, int topics, LogFetcher* fetcher)
       : budget_(budget), fetcher_(fetcher), open_(static_cast<size_t>(topics)) {}
 
+  // Another budget from now on; what it does not hold is dropped at once. The theorem holds for the
+  // smallest one.
+  void SetBudget(ParkingBudget budget);
+
   void Bind(const ParkedOrder& order) override;
   absl::Status Park(size_t queue, Seq seq, const RecordView& record) override;
   std::optional<Seq> Front(size_t queue) const override;
@@ -141,7 +145,7 @@ class ChunkParking final : public ParkingBuffer {
   void TakeBack(int topic, const FetchedRecord& record, std::vector<Place>& places);
   void Count(const Chunk& chunk, int64_t sign);
 
-  const ParkingBudget budget_;
+  ParkingBudget budget_;
   LogFetcher* const fetcher_;
   const ParkedOrder* order_ = nullptr;
 
