@@ -58,6 +58,13 @@ absl::Status Told(const std::string& directory, const rocksdb::Status& status) {
       absl::StrCat(text, "; nothing is lost: the records are in Kafka, start again"));
 }
 
+// Whatever it is (no directory, no right, a full disk), the answer is another one; nothing is
+// unsafe.
+absl::Status CannotUse(const std::string& attempt, const std::error_code& error) {
+  return absl::InternalError(absl::StrCat("cannot ", attempt, ": ", error.message(),
+                                          "; nothing is lost: name another --spill-dir"));
+}
+
 }  // namespace
 
 class RocksChunkStore::Db {
@@ -143,12 +150,12 @@ absl::Status RocksChunkStore::Open() {
   if (db_ != nullptr) return absl::OkStatus();
   std::error_code error;
   std::filesystem::create_directories(directory_, error);
-  if (error) return absl::ErrnoToStatus(error.value(), "cannot make " + directory_);
+  if (error) return CannotUse("make " + directory_, error);
   if (lock_ == nullptr) {
     LOCKSTEP_ASSIGN_OR_RETURN(lock_, RealFileSystem().Lock(directory_ + "/lock"));
   }
   std::filesystem::remove_all(DbDirectory(), error);
-  if (error) return absl::ErrnoToStatus(error.value(), "cannot remove " + DbDirectory());
+  if (error) return CannotUse("remove " + DbDirectory(), error);
   rocksdb::DB* db = nullptr;
   const rocksdb::Status status = rocksdb::DB::Open(StoreOptions(), DbDirectory(), &db);
   if (!status.ok()) return Told(DbDirectory(), status);
