@@ -173,7 +173,9 @@ absl::Status StreamReader::Step(std::vector<ReadyRecord>& out, Clock::time_point
 }
 
 absl::StatusOr<bool> StreamReader::ReadPage(std::vector<ReadyRecord>& out) {
-  auto page = ledger_->ReadStream({.stream = options_.stream_id, .after = resequencer_->marks()});
+  auto page = ledger_->ReadStream({.stream = options_.stream_id,
+                                   .after = resequencer_->marks(),
+                                   .runs_per_producer_max = page_size_.runs_per_producer()});
   last_page_ = Clock::now();
   if (absl::IsUnavailable(page.status())) {
     const std::string why(page.status().message());
@@ -186,6 +188,7 @@ absl::StatusOr<bool> StreamReader::ReadPage(std::vector<ReadyRecord>& out) {
   }
   LOCKSTEP_RETURN_IF_ERROR(
       Annotate(page.status(), absl::StrCat("read ", ToString(options_.stream), " in the ledger")));
+  page_size_.Saw(*page);
   if (!read_a_page_) {
     read_a_page_ = true;
     heads_at_start_ = page->heads;

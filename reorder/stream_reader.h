@@ -30,6 +30,7 @@
 #include "common/kafka/kafka_reader.h"
 #include "common/model/ids.h"
 #include "db-ledger/ledger.h"
+#include "reorder/page_size.h"
 #include "reorder/parking/parking_buffer.h"
 #include "reorder/record.h"
 #include "reorder/resequencer.h"
@@ -150,6 +151,7 @@ class StreamReader {
   std::vector<Head> heads_at_start_;
   absl::Status error_;  // Final.
   std::optional<Waiting> waiting_;
+  PageSize page_size_;
   Clock::time_point last_page_{};
   bool asked_for_blocked_ = false;  // The record that is blocked was blocked before the last page.
   std::chrono::milliseconds pause_{1};
