@@ -358,9 +358,11 @@ int StreamReader::TopicIndex(const KafkaMessage& message) const {
 // over. Returns whether a record is blocked.
 absl::StatusOr<bool> StreamReader::Offer(std::vector<ReadyRecord>& out) {
   while (next_ < batch_.records.size() && out.size() < options_.batch_records_max) {
-    const KafkaMessage& message = batch_.records[next_];
+    KafkaMessage& message = batch_.records[next_];
     LOCKSTEP_ASSIGN_OR_RETURN(const FetchedRecord record, FetchedRecordOf(message));
     const int topic = TopicIndex(message);
+    const Offset offset = record.view.log_offset;
+    const size_t ready_before = out.size();
     const auto taken = reads_current_ ? resequencer_->TakeCurrent(record, out)
                                       : resequencer_->TakeFrozen(topic, record, out);
     LOCKSTEP_RETURN_IF_ERROR(taken.status());
@@ -370,18 +372,20 @@ absl::StatusOr<bool> StreamReader::Offer(std::vector<ReadyRecord>& out) {
               .producer = std::string(record.header.producer),
               .term = record.header.term,
               .seq = record.header.seq,
-              .position = {options_.epoch, record.view.log_offset}});
+              .position = {options_.epoch, offset}});
       }
       return true;
     }
+    // Parked (a copy) or dropped: it goes back while it is in the processor's cache.
+    if (out.size() == ready_before) const KafkaMessage done = std::move(message);
     ++next_;
     ++records_read_;
     asked_for_blocked_ = false;
     pause_ = kPauseMin;
     std::optional<Offset>& end = end_[static_cast<size_t>(topic)];
-    if (end.has_value() && record.view.log_offset >= *end) end.reset();
+    if (end.has_value() && offset >= *end) end.reset();
     if (reads_current_) {
-      next_offset_ = record.view.log_offset + 1;
+      next_offset_ = offset + 1;
     } else if (resequencer_->phase() == Resequencer::Phase::kCurrent) {
       break;
     }

@@ -32,6 +32,8 @@ pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(libzstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(httplib REQUIRED IMPORTED_TARGET cpp-httplib)
 
+pkg_check_modules(jemalloc REQUIRED IMPORTED_TARGET jemalloc)
+
 add_library(lockstep_warnings INTERFACE)
 target_compile_options(lockstep_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
@@ -44,6 +46,14 @@ if(CMAKE_CXX_FLAGS MATCHES "-fsanitize=thread")
   add_library(lockstep_tsan OBJECT ${PROJECT_SOURCE_DIR}/common/tsan/tsan.cc)
   target_link_libraries(lockstep_tsan PRIVATE lockstep_warnings)
   set(LOCKSTEP_TSAN lockstep_tsan)
+endif()
+
+# For programs that free what another thread allocated, a million times a second (common/alloc/jemalloc.cc). Sanitizers bring an
+# allocator of their own.
+add_library(lockstep_jemalloc INTERFACE)
+if(NOT CMAKE_CXX_FLAGS MATCHES "-fsanitize=")
+  target_sources(lockstep_jemalloc INTERFACE ${PROJECT_SOURCE_DIR}/common/alloc/jemalloc.cc)
+  target_link_libraries(lockstep_jemalloc INTERFACE PkgConfig::jemalloc)
 endif()
 
 # lockstep_library(name SRCS a.cc … DEPS target …); without SRCS: headers only.
