@@ -130,6 +130,7 @@ ResequencerCounts StreamReader::counts() const {
 // One step towards the next record.
 absl::Status StreamReader::Step(std::vector<ReadyRecord>& out, Clock::time_point deadline) {
   if (resequencer_->drain_pending()) {
+    if (out.empty()) resequencer_->Release();  // What was skipped may be all that views keep.
     const absl::Status drained = resequencer_->DrainParked(out);
     if (!absl::IsUnavailable(drained)) return drained;
     Wait({.what = Waiting::For::kBrokers, .why = std::string(drained.message())});
