@@ -6,6 +6,7 @@
 #include <ostream>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -319,6 +320,81 @@ TEST(BoundedBufferTest, ASmallerBudgetHoldsAtOnce) {
   EXPECT_EQ(seen->size(), history.Ledgered().size());
   EXPECT_TRUE(smaller);
   EXPECT_GT(parking.stats().fetches, 0);
+}
+
+// One queue whose seq s lies at offset s and is due there.
+class PlainOrder final : public ParkedOrder {
+ public:
+  Position TurnOf(size_t /*queue*/, Seq seq) const override {
+    return {Epoch(1), Offset(seq.value())};
+  }
+  Seq NextSeq(size_t /*queue*/) const override { return Seq(1); }
+  Position NextTurn(size_t /*queue*/) const override { return {Epoch(1), Offset(1)}; }
+  std::optional<size_t> QueueOf(int /*topic*/, const RecordHeader& /*header*/) const override {
+    return 0;
+  }
+  int64_t producers() const override { return 1; }
+};
+
+TEST(BoundedBufferTest, ARecordAboveTheBudgetIsParked) {
+  const std::string value(10 << 20, 'v');
+  const auto record = [&](int64_t seq) {
+    FetchedRecord fetched;
+    fetched.header.seq = Seq(seq);
+    fetched.view.log_offset = Offset(seq);
+    fetched.view.value = value;
+    return fetched;
+  };
+  class Fetcher final : public LogFetcher {
+   public:
+    explicit Fetcher(std::function<FetchedRecord(int64_t)> record) : record_(std::move(record)) {}
+    absl::Status Fetch(int /*topic*/, Offset first, Offset end, const Take& take) override {
+      for (Offset at = first; at < end; ++at) {
+        LOCKSTEP_RETURN_IF_ERROR(take(record_(at.value())));
+      }
+      return absl::OkStatus();
+    }
+
+   private:
+    const std::function<FetchedRecord(int64_t)> record_;
+  };
+  Fetcher fetcher(record);
+  const PlainOrder order;
+  ChunkParking parking({.bytes = 1 << 20}, 1, &fetcher);
+  parking.Bind(order);
+  for (int64_t seq = 1; seq <= 5; ++seq) {
+    ASSERT_TRUE(parking.Park(0, Seq(seq), record(seq).view).ok());
+    EXPECT_LE(parking.allocated_bytes(), size_t{11} << 20);
+  }
+  for (int64_t seq = 1; seq <= 5; ++seq) {
+    const absl::StatusOr<RecordView> view = parking.Unpark(0);
+    ASSERT_TRUE(view.ok()) << view.status();
+    EXPECT_EQ(view->log_offset, Offset(seq));
+    EXPECT_EQ(view->value, value);
+    EXPECT_LE(parking.allocated_bytes(), size_t{11} << 20);
+    parking.ReleaseUnparked();
+  }
+  EXPECT_EQ(parking.stats().records, 0);
+}
+
+// What was read once and is not there any more is named, not stepped over.
+TEST(BoundedBufferTest, ARecordThatIsGoneIsAnError) {
+  class Empty final : public LogFetcher {
+   public:
+    absl::Status Fetch(int /*topic*/, Offset /*first*/, Offset /*end*/,
+                       const Take& /*take*/) override {
+      return absl::OkStatus();
+    }
+  };
+  HistoryShape shape;
+  shape.records_per_epoch = 200;
+  shape.unordered_reinjection = true;
+  History history(3, shape);
+  Empty fetcher;
+  ChunkParking parking({.records = 10}, 1, &fetcher);
+  const auto seen = ReadAll(history, parking, std::nullopt, true, [] {});
+  EXPECT_TRUE(absl::IsDataLoss(seen.status())) << seen.status();
+  EXPECT_THAT(std::string(seen.status().message()), testing::HasSubstr("seq "));
 }
 
 // Whole chunks are what the bound is about: above what is parked at the peak nothing is dropped.
