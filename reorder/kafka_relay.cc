@@ -17,6 +17,7 @@ namespace lockstep {
 namespace {
 
 constexpr std::chrono::milliseconds kLookEvery{20};
+constexpr size_t kInFlightBytesMax = size_t{32} << 20;  // A stream; half as much is queued for it.
 
 }  // namespace
 
@@ -98,6 +99,7 @@ absl::Status KafkaRelay::Relay(const StopRequested& stop_requested, StreamResult
   options.payload_in_ledger = options_.payload_in_ledger;
   options.foreign_passes = options_.foreign_passes;
   options.drain_timeout = options_.drain_timeout;
+  options.in_flight_bytes_max = kInFlightBytesMax;
   if (!options_.payload_in_ledger) {
     Log(LogLevel::kWarn, "payload_not_kept",
         {{"producer", name_},

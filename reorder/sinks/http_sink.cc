@@ -148,6 +148,7 @@ void HttpSink::Attach(SinkHost& host) {
 
 absl::Status HttpSink::Write(std::span<const ReadyRecord> records) {
   while (!records.empty()) {
+    LOCKSTEP_RETURN_IF_ERROR(CheckStop("in the middle of a batch"));
     const bool replayed = records.front().replayed;  // A request is all or nothing of that.
     size_t count = 0;
     size_t bytes = 0;
@@ -246,6 +247,13 @@ absl::Status HttpSink::Refused(const Answer& answer) const {
                    "--old-gate-is-dead"));
 }
 
+absl::Status HttpSink::CheckStop(const std::string& when) const {
+  if (host_ == nullptr) return absl::OkStatus();
+  const auto stop_by = host_->StopBy();
+  if (!stop_by.has_value() || Clock::now() < *stop_by) return absl::OkStatus();
+  return absl::CancelledError(absl::StrCat(options_.target.Shown(), ": stopped ", when));
+}
+
 // Waits before the next attempt, unless a stop comes first.
 absl::Status HttpSink::Pause(milliseconds pause, const std::string& why, Clock::time_point since) {
   const double part = std::uniform_real_distribution<>(0.5, 1.0)(random_);
@@ -254,12 +262,8 @@ absl::Status HttpSink::Pause(milliseconds pause, const std::string& why, Clock::
   while (true) {
     if (host_ != nullptr) {
       host_->Waits(absl::StrCat(options_.target.Shown(), " (", why, ")"), since);
-      const auto stop_by = host_->StopBy();
-      if (stop_by.has_value() && Clock::now() >= *stop_by) {
-        return absl::CancelledError(
-            absl::StrCat(options_.target.Shown(), ": stopped while it was away (", why, ")"));
-      }
     }
+    LOCKSTEP_RETURN_IF_ERROR(CheckStop(absl::StrCat("while it was away (", why, ")")));
     const Clock::time_point now = Clock::now();
     if (now >= until) return absl::OkStatus();
     std::this_thread::sleep_for(std::min<Clock::duration>(kLookEvery, until - now));

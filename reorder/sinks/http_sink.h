@@ -72,8 +72,8 @@ class HttpSink final : public Sink {
     return absl::UnimplementedError("an HTTP server cannot be asked");
   }
   void Attach(SinkHost& host) override;
-  // Returns when all are answered. INVALID_ARGUMENT: the server refuses; CANCELLED: a stop came
-  // while it was away.
+  // Returns when all are answered. INVALID_ARGUMENT: the server refuses; CANCELLED: a stop came and
+  // its time was up.
   absl::Status Write(std::span<const ReadyRecord> records) override;
   absl::Status Sync() override { return absl::OkStatus(); }  // An answered request is done.
   std::optional<Position> KnownDone() const override { return done_; }
@@ -99,6 +99,8 @@ class HttpSink final : public Sink {
   void MakeRequest(std::span<const ReadyRecord> records);
   absl::Status Deliver();
   absl::Status Refused(const Answer& answer) const;
+  // CANCELLED iff a stop was requested and its time is up.
+  absl::Status CheckStop(const std::string& when) const;
   absl::Status Pause(std::chrono::milliseconds pause, const std::string& why,
                      std::chrono::steady_clock::time_point since);
 

@@ -322,6 +322,18 @@ TEST_F(HttpSinkTest, AStopEndsARequestThatHangs) {
   release = true;
 }
 
+TEST_F(HttpSinkTest, AStopEndsABatchThatTakesTooLongBehindWhatIsDone) {
+  Server server;
+  server.before_answer = [] { std::this_thread::sleep_for(milliseconds(20)); };
+  Open(server.port);
+  host_.StopIn(milliseconds(200));
+  EXPECT_EQ(Send(1, 1'000).code(), absl::StatusCode::kCancelled);
+  const auto count = static_cast<int64_t>(server.requests.told().size());
+  EXPECT_LT(count, 100);
+  ASSERT_TRUE(sink_->KnownDone().has_value());
+  EXPECT_LE(*sink_->KnownDone(), At(count));
+}
+
 TEST_F(HttpSinkTest, ARefusalStopsItBehindWhatIsDone) {
   Server server;
   server.statuses = {200, 400};

@@ -43,13 +43,14 @@ std::string InsertWithCursorSql(const std::string& table) {
 // One script is one transaction. Gates that start at once create one after the other: without the
 // lock "if not exists" lets the second run into the first one's catalogue rows.
 std::string CreateSql(const std::string& table) {
-  return absl::StrCat("select pg_advisory_xact_lock(hashtext('lockstep.sink')); "
-                      "create table if not exists ",
-                      table,
-                      " (stream text not null, epoch bigint not null, \"offset\" bigint not null, "
-                      "producer text not null, term bigint not null, seq bigint not null, "
-                      "key bytea, value bytea, headers jsonb, ts timestamptz, "
-                      "emitted bigserial, primary key (stream, epoch, \"offset\"))");
+  return absl::StrCat(
+      "select pg_advisory_xact_lock(hashtext('lockstep.sink')); "
+      "create table if not exists ",
+      table,
+      " (stream text not null, epoch bigint not null, \"offset\" bigint not null, "
+      "producer text not null, term bigint not null, seq bigint not null, "
+      "key bytea, value bytea, headers jsonb, ts timestamptz, "
+      "emitted bigserial, primary key (stream, epoch, \"offset\"))");
 }
 
 using JsonWriter = rapidjson::Writer<rapidjson::StringBuffer>;

@@ -103,7 +103,7 @@ class Round:
         self.write(self.share - 2 * (self.share // 4))
 
     def lose_the_site(self):
-        moment = int(self.rng.uniform(0.51, 0.95) * 3 * self.share)
+        moment = int(self.rng.uniform(0.51, 0.8) * 3 * self.share)
         self.programs.wait(f"{moment} effects", lambda: self.effects() >= moment, pause=0.005)
         self.programs.check_followers()
         followers = [*(f"producer_{name}_p" for name in PRODUCERS), "first_p", "second_p"]
