@@ -175,18 +175,11 @@ void LedgerOrder::FinishRange() {
   LoadNext();
 }
 
-int32_t LedgerOrder::FindProducer(std::string_view name) const {
-  if (last_found_ >= 0 && producer_name(last_found_) == name) return last_found_;
+int32_t LedgerOrder::LookUp(std::string_view name) const {
   const auto found = by_name_.find(absl::string_view(name.data(), name.size()));
   if (found == by_name_.end()) return -1;
   last_found_ = found->second;
   return last_found_;
-}
-
-std::optional<Seq> LedgerOrder::next_seq(int32_t producer) const {
-  if (has_next_ && next_.producer == producer) return next_.seq;
-  if (!At(producer).next_seq_known) return std::nullopt;
-  return At(producer).next_seq;
 }
 
 // The run at hand that holds `seq`, or the number of runs; the one found last and the one behind it

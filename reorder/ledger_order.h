@@ -81,7 +81,9 @@ class LedgerOrder {
 
   // Dense index of a producer by name; -1: the pages so far know none. Remembers the last one
   // asked for: bursts cost a comparison.
-  int32_t FindProducer(std::string_view name) const;
+  int32_t FindProducer(std::string_view name) const {
+    return last_found_ >= 0 && producer_name(last_found_) == name ? last_found_ : LookUp(name);
+  }
   int32_t producer_count() const { return static_cast<int32_t>(producers_.size()); }
   // Lives as long as this object.
   const std::string& producer_name(int32_t producer) const {
@@ -91,7 +93,10 @@ class LedgerOrder {
   const Head& head(int32_t producer) const { return At(producer).head; }
 
   // The first seq that the merge has not stepped over; nullopt: not read yet.
-  std::optional<Seq> next_seq(int32_t producer) const;
+  std::optional<Seq> next_seq(int32_t producer) const {
+    if (has_next_ && next_.producer == producer) return next_.seq;
+    return At(producer).next_seq_known ? std::optional(At(producer).next_seq) : std::nullopt;
+  }
 
   // Looks up a seq at or above next_seq. `hint` is the caller's, starts at 0 and makes ascending
   // look-ups O(1); others are O(log runs).
@@ -134,6 +139,7 @@ class LedgerOrder {
   const Producer& At(int32_t producer) const { return producers_[static_cast<size_t>(producer)]; }
   Producer& At(int32_t producer) { return producers_[static_cast<size_t>(producer)]; }
 
+  int32_t LookUp(std::string_view name) const;
   static size_t PlaceOf(const Producer& producer, Seq seq, int64_t hint);
   int32_t AddHead(Head head);
   absl::Status AddRun(Run run, std::optional<Offset> passed);

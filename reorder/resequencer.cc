@@ -75,13 +75,13 @@ absl::StatusOr<Resequencer::Taken> Resequencer::TakeFrozen(int topic, const Fetc
   if (seq < queue.next_seq || seq < *order_.next_seq(producer)) {
     return Drop(&ResequencerCounts::duplicates_dropped);
   }
-  const LedgerOrder::Found found = order_.Find(producer, seq, queue.run_hint);
-  if (found.known == LedgerOrder::Known::kNotRead) return Taken::kBlocked;
+  const LedgerOrder::Known known = FindRun(producer, seq, queue);
+  if (known == LedgerOrder::Known::kNotRead) return Taken::kBlocked;
   // Above the frozen runs: void, or of the current epoch, which is read from its own log later.
-  if (found.known != LedgerOrder::Known::kRun || found.run->epoch >= order_.epoch()) {
+  if (known != LedgerOrder::Known::kRun || queue.run.epoch >= order_.epoch()) {
     return Taken::kTaken;
   }
-  if (options_.rules.term && found.run->term != record.header.term) {
+  if (options_.rules.term && queue.run.term != record.header.term) {
     return Drop(&ResequencerCounts::void_dropped);
   }
   queue.next_seq = seq + 1;
@@ -100,17 +100,34 @@ absl::StatusOr<Resequencer::Taken> Resequencer::TakeFrozen(int topic, const Fetc
   return Taken::kTaken;
 }
 
+// kRun: it is in queue.run. Most records are in the run of the one before.
+LedgerOrder::Known Resequencer::FindRun(int32_t producer, Seq seq, Queue& queue) const {
+  if (queue.run.Holds(seq)) return LedgerOrder::Known::kRun;
+  const LedgerOrder::Found found = order_.Find(producer, seq, queue.run_hint);
+  if (found.known == LedgerOrder::Known::kRun) {
+    const Run& run = *found.run;
+    queue.run = {run.first_seq, run.last_seq, run.epoch, run.term};
+  }
+  return found.known;
+}
+
+// False only if certainly no topic has it parked. With several topics a queue can hold what went
+// out from another one, which is dropped when its turn has come.
+bool Resequencer::MayBeParked(const LedgerOrder::Next& next) const {
+  return options_.topics > 1 || queues_[QueueIndex(next.producer, 0)].next_seq > next.seq;
+}
+
 void Resequencer::Emit(const RecordView& view, std::vector<ReadyRecord>& out) {
   const LedgerOrder::Next& next = *order_.Peek();
   LOCKSTEP_CHECK(!last_out_.has_value() || *last_out_ < next.position || !options_.rules.complete,
                  "what comes out ascends (1)");
   last_out_ = next.position;
-  ReadyRecord& ready = out.emplace_back();
-  ready.position = next.position;
-  ready.producer = order_.producer_name(next.producer);
-  ready.term = next.term;
-  ready.seq = next.seq;
-  ready.view = view;
+  // Not emplace_back(): to clear so many bytes first costs as much as to fill them.
+  out.push_back({.position = next.position,
+                 .producer = order_.producer_name(next.producer),
+                 .term = next.term,
+                 .seq = next.seq,
+                 .view = view});
   order_.Advance();
 }
 
@@ -126,7 +143,7 @@ absl::Status Resequencer::DrainParked(std::vector<ReadyRecord>& out) {
     }
     drain_pending_ = out.size() >= options_.ready_max ||
                      unparked_bytes_ >= options_.ready_bytes_max || parking_->ReleaseFirst();
-    if (drain_pending_) return absl::OkStatus();
+    if (drain_pending_ || !MayBeParked(*next)) return absl::OkStatus();
     const absl::StatusOr<bool> found = UnparkNext(out);
     drain_pending_ = absl::IsUnavailable(found.status());
     if (!found.ok()) {
@@ -149,10 +166,11 @@ absl::StatusOr<bool> Resequencer::UnparkNext(std::vector<ReadyRecord>& out) {
       front = parking_->Front(queue);
     }
     if (!front.has_value() || *front != next.seq) continue;
-    LOCKSTEP_ASSIGN_OR_RETURN(const RecordView view, parking_->Unpark(queue));
+    const absl::StatusOr<RecordView> view = parking_->Unpark(queue);
+    LOCKSTEP_RETURN_IF_ERROR(view.status());
     counts_.buffer_hits += 1;
-    unparked_bytes_ += view.key.value_or("").size() + view.value.value_or("").size();
-    Emit(view, out);
+    unparked_bytes_ += view->key.value_or("").size() + view->value.value_or("").size();
+    Emit(*view, out);
     return true;
   }
   return false;

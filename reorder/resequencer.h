@@ -149,10 +149,19 @@ class Resequencer final : public ParkedOrder {
   int64_t producers() const override { return order_.producer_count(); }
 
  private:
+  // What a record is judged by. The ledger never changes it.
+  struct RunFacts {
+    Seq first_seq{1};
+    Seq last_seq{0};
+    Epoch epoch;
+    Term term;
+    bool Holds(Seq seq) const { return seq >= first_seq && seq <= last_seq; }
+  };
   // One producer's records in one topic.
   struct Queue {
     Seq next_seq;          // Every record below it was taken from this topic or need not be.
     int64_t run_hint = 0;  // Of LedgerOrder::Find.
+    RunFacts run;          // The one found last.
     mutable LedgerOrder::PlaceHint turn_hint;
   };
 
@@ -161,6 +170,8 @@ class Resequencer final : public ParkedOrder {
            static_cast<size_t>(topic);
   }
   void UpdatePhase();
+  LedgerOrder::Known FindRun(int32_t producer, Seq seq, Queue& queue) const;
+  bool MayBeParked(const LedgerOrder::Next& next) const;
   void Emit(const RecordView& view, std::vector<ReadyRecord>& out);
   int32_t ProducerOf(size_t queue) const {
     return static_cast<int32_t>(queue / static_cast<size_t>(options_.topics));

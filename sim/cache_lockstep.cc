@@ -125,14 +125,15 @@ OrdersLog::OrdersLog(const CacheOrders& orders, int64_t value_bytes)
 FetchedRecord OrdersLog::Record(size_t burst, int64_t offset) const {
   const int32_t writer = index_.writer(burst);
   const int64_t seq = index_.seq(burst) + (offset - index_.offset(burst));
-  FetchedRecord record;
-  record.header = {
-      .term = kTerm, .seq = Seq(seq), .at = kAt, .producer = names_[static_cast<size_t>(writer)]};
-  record.view.log_offset = Offset(offset);
-  record.view.timestamp_ms = Mark(writer, seq);
-  record.view.at = kAt;
-  record.view.value = value_;
-  return record;
+  return {.header = {.term = kTerm,
+                     .seq = Seq(seq),
+                     .at = kAt,
+                     .producer = names_[static_cast<size_t>(writer)]},
+          .view = {.log_offset = Offset(offset),
+                   .timestamp_ms = Mark(writer, seq),
+                   .at = kAt,
+                   .key = std::nullopt,
+                   .value = value_}};
 }
 
 absl::Status OrdersLog::Fetch(int /*topic*/, Offset first, Offset end, const Take& take) {
