@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "reorder/kafka_log_fetcher.h"
 #include "reorder/parking/chunk_parking.h"
@@ -28,20 +29,48 @@ class MemoryBuffer final : public Buffer {
   FifoParking parking_;
 };
 
+// A store that knows how long the stream waited for its longest write.
+class TimedStore final : public ChunkStore {
+ public:
+  explicit TimedStore(ChunkStore& store) : store_(&store) {}
+  absl::Status Write(uint64_t file, const std::vector<Chunk>& chunks) override {
+    const auto begin = std::chrono::steady_clock::now();
+    const absl::Status written = store_->Write(file, chunks);
+    longest_ = std::max(longest_, std::chrono::duration_cast<std::chrono::milliseconds>(
+                                      std::chrono::steady_clock::now() - begin));
+    return written;
+  }
+  absl::Status Read(uint64_t file, size_t queue, Seq first_seq, std::byte* to,
+                    size_t size) override {
+    return store_->Read(file, queue, first_seq, to, size);
+  }
+  void Drop(uint64_t file) override { store_->Drop(file); }
+  int64_t bytes() const override { return store_->bytes(); }
+
+  std::chrono::milliseconds longest_write() const { return longest_; }
+
+ private:
+  ChunkStore* const store_;
+  std::chrono::milliseconds longest_{0};
+};
+
 class SpillBuffer final : public Buffer {
  public:
   explicit SpillBuffer(const BufferOptions& options)
       : at_once_(options.spill_at_once),
         store_(options.spill_directory),
-        parking_(options.budget, store_, options.spill_bytes_max) {}
+        timed_(store_),
+        parking_(options.budget, timed_, options.spill_bytes_max) {}
   absl::Status Open() override { return at_once_ ? store_.Open() : absl::OkStatus(); }
   ParkingBuffer& parking() override { return parking_; }
   absl::Status SetBudget(ParkingBudget budget) override { return parking_.SetBudget(budget); }
   int64_t spill_bytes() const override { return store_.bytes(); }
+  std::chrono::milliseconds longest_pause() const override { return timed_.longest_write(); }
 
  private:
   const bool at_once_;
   RocksChunkStore store_;
+  TimedStore timed_;
   FifoParking parking_;
 };
 

@@ -2,6 +2,7 @@
 #ifndef LOCKSTEP_REORDER_BUFFER_H_
 #define LOCKSTEP_REORDER_BUFFER_H_
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -40,6 +41,8 @@ class Buffer {
     return absl::OkStatus();
   }
   virtual int64_t spill_bytes() const { return 0; }  // On disk now.
+  // kSpill: the longest that the stream stood still while its budget was written to disk.
+  virtual std::chrono::milliseconds longest_pause() const { return {}; }
   // kBounded: what brokers sent for records fetched again, all that was thrown away included.
   virtual int64_t wire_bytes() const { return 0; }
 };

@@ -117,6 +117,7 @@ Summary MakeSummary(const std::vector<StreamName>& streams,
       .Add("polls", all.polls)
       .Add("spilled_bytes", all.parking.bytes_written)
       .Add("spill_peak_bytes", all.parking.store_bytes_peak)
+      .Add("spill_longest_pause_ms", all.spill_pause.count())
       .Add("bytes_reread", all.parking.bytes_reread)
       .Add("fetches", all.parking.fetches)
       .Add("fetches_bound", all.parking.fetches_bound)

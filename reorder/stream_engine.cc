@@ -59,6 +59,7 @@ StreamResult StreamEngine::Run(const StopRequested& stop_requested) {
   }
   result_.parking = buffer_->parking().stats();
   result_.wire_bytes = buffer_->wire_bytes();
+  result_.spill_pause = buffer_->longest_pause();
   result_.checksum = sink_->Checksum();
   return result_;
 }

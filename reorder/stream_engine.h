@@ -74,8 +74,9 @@ struct StreamResult {
   ResequencerCounts counts = {};
   ParkingStats parking = {};
   int64_t polls = 0;
-  int64_t wire_bytes = 0;  // That the buffer had fetched again.
-  int64_t in_doubt = 0;    // Records that were in doubt at start; kept in doubt iff exit_code 3.
+  int64_t wire_bytes = 0;                   // That the buffer had fetched again.
+  std::chrono::milliseconds spill_pause{};  // The longest.
+  int64_t in_doubt = 0;  // Records that were in doubt at start; kept in doubt iff exit_code 3.
   std::vector<DoubtfulRecord> in_doubt_records = {};  // Iff kept in doubt; at most 1,000.
   bool waiting = false;        // It waited for something when it was stopped.
   std::string checksum = {};   // The sink's.
