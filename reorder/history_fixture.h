@@ -297,6 +297,18 @@ class History {
       }
     }
     Renumber(to);
+    if (shape_.two_topics && Chance(50)) CopyToTheOther(e, log);
+  }
+
+  // The other topic holds a beginning of the same log, too.
+  void CopyToTheOther(Epoch e, const std::vector<Stored>& log) {
+    std::vector<Stored>& other = topics_[static_cast<size_t>(1 - TopicOf(e, false))];
+    const int64_t end = Pick(static_cast<int64_t>(log.size()) + 1);
+    for (int64_t at = 0; at < end; ++at) {
+      const Stored& stored = log[static_cast<size_t>(at)];
+      if (stored.written != nullptr) other.push_back(stored);
+    }
+    Renumber(other);
   }
 
   std::mt19937_64 random_;

@@ -14,6 +14,8 @@ namespace {
 constexpr int64_t kChunksPerProducer = 2;
 // What only views keep is that part of the budget at most.
 constexpr int64_t kHeldPart = 8;
+// A segment, its places in two lists, and what the allocator adds.
+constexpr int64_t kIndexBytes = 144;
 constexpr auto kSegmentBytes = static_cast<int64_t>(ChunkPool::kChunkBytesMin);
 
 }  // namespace
@@ -37,12 +39,15 @@ void ChunkParking::SetBudget(ParkingBudget budget) {
 }
 
 void ChunkParking::SetChunkSize() {
-  const int64_t producers = std::max<int64_t>(order_->producers(), 1);
-  const int64_t parts = producers * kChunksPerProducer;
+  producers_ = std::max<int64_t>(order_->producers(), 1);
+  const int64_t parts = producers_ * kChunksPerProducer;
   chunk_records_ = std::clamp<int64_t>(budget_.records / parts, 1, kChunkRecordsMax);
   chunk_bytes_ = std::max<int64_t>(budget_.bytes / parts, 2 * kSegmentBytes);
-  premise_holds_ =
-      budget_.records / producers >= chunk_records_ && budget_.bytes / producers >= chunk_bytes_;
+}
+
+bool ChunkParking::premise_holds() const {
+  return budget_.records / producers_ >= largest_records_ &&
+         budget_.bytes / producers_ >= largest_bytes_;
 }
 
 // ---------------------------------------------------------------- parking
@@ -58,9 +63,12 @@ absl::Status ChunkParking::Park(size_t queue, Seq seq, const RecordView& record)
   segment.bytes += bytes;
   chunk.bytes += bytes;
   chunk.records += 1;
+  largest_bytes_ = std::max(largest_bytes_, Charge(chunk));
+  largest_records_ = std::max(largest_records_, chunk.records);
   if (fetcher_ == nullptr) {
-    segment.sizes.push_back({static_cast<uint32_t>(bytes),
-                             static_cast<uint32_t>(record.log_offset - chunk.first_offset)});
+    if (segment.sizes == nullptr) segment.sizes = std::make_unique<std::deque<Size>>();
+    segment.sizes->push_back({static_cast<uint32_t>(bytes),
+                              static_cast<uint32_t>(record.log_offset - chunk.first_offset)});
   } else if (chunk.in_memory) {
     if (segment.memory == nullptr) segment.memory = std::make_unique<ProducerFifo>(pool_);
     segment.memory->Park(seq, record);
@@ -121,6 +129,7 @@ ChunkParking::Segment& ChunkParking::AddTo(Chunk& chunk, size_t queue, Seq seq, 
     segment->turn = order_->TurnOf(queue, seq);
     chunk.segments.push_back(segment.get());
     segments.push_back(std::move(segment));
+    segments_ += 1;
     stats_.fetches_bound += 1;
   }
   Segment& segment = *segments.back();
@@ -156,14 +165,16 @@ absl::StatusOr<RecordView> ChunkParking::Unpark(size_t queue) {
 
 absl::Status ChunkParking::Skip(size_t queue) {
   Segment& segment = FrontOf(queue);
-  if (segment.memory != nullptr) return Unpark(queue).status();
-  // Not in memory: its bytes are not known one by one, but with sizes.
+  const bool in_memory = segment.memory != nullptr && !segment.memory->empty() &&
+                         segment.memory->front_seq() == segment.next_seq;
+  if (in_memory) return Unpark(queue).status();
+  // Not in memory (any more): its bytes are not known one by one, but with sizes.
   int64_t bytes = segment.bytes / segment.records();
   Offset next_offset = segment.next_offset + 1;
   if (fetcher_ == nullptr) {
-    bytes = segment.sizes.front().bytes;
-    next_offset = segment.chunk->first_offset + segment.sizes.front().offset + 1;
-    segment.sizes.pop_front();
+    bytes = segment.sizes->front().bytes;
+    next_offset = segment.chunk->first_offset + segment.sizes->front().offset + 1;
+    segment.sizes->pop_front();
   }
   Forget(segment, bytes, next_offset);
   return absl::OkStatus();
@@ -172,6 +183,8 @@ absl::Status ChunkParking::Skip(size_t queue) {
 // The oldest record of the queue is not parked any more.
 void ChunkParking::Forget(Segment& segment, int64_t bytes, Offset next_offset) {
   Chunk& chunk = *segment.chunk;
+  const bool last = segment.next_seq == segment.last_seq;
+  bytes = last ? segment.bytes : std::min(bytes, segment.bytes);  // It may be an average.
   if (chunk.in_memory) Count(chunk, -1);
   stats_.records -= 1;
   stats_.bytes -= bytes;
@@ -180,10 +193,10 @@ void ChunkParking::Forget(Segment& segment, int64_t bytes, Offset next_offset) {
   segment.bytes -= bytes;
   segment.next_offset = next_offset;
   ++segment.next_seq;
-  const bool used_up = segment.next_seq > segment.last_seq;
-  if (used_up) std::erase(chunk.segments, &segment);
+  if (last) std::erase(chunk.segments, &segment);
   if (chunk.in_memory) Count(chunk, +1);
-  if (!used_up) return;
+  if (!last) return;
+  segments_ -= 1;
   if (segment.memory != nullptr) released_.push_back(std::move(segment.memory));
   if (chunk.segments.empty() && !chunk.open) {
     if (chunk.in_memory) {
@@ -221,6 +234,7 @@ void ChunkParking::Clear() {
   pool_ = ChunkPool();
   charged_bytes_ = held_bytes_ = 0;
   charged_records_ = held_records_ = 0;
+  segments_ = 0;
   stats_.records = 0;
   stats_.bytes = 0;
 }
@@ -233,7 +247,7 @@ void ChunkParking::Count(const Chunk& chunk, int64_t sign) {
 }
 
 bool ChunkParking::Fits(int64_t more_bytes, int64_t more_records) const {
-  return charged_bytes_ + held_bytes_ + more_bytes <= budget_.bytes &&
+  return charged_bytes_ + held_bytes_ + segments_ * kIndexBytes + more_bytes <= budget_.bytes &&
          charged_records_ + held_records_ + more_records <= budget_.records;
 }
 
@@ -315,8 +329,11 @@ absl::Status ChunkParking::Fetch(Chunk& chunk) {
   }
   std::vector<Place> places;
   for (Segment* segment : chunk.segments) {
+    // What went out from another topic is not taken back; Skip will pass over it.
+    const Seq expected = std::max(segment->next_seq, order_->NextSeq(segment->queue));
+    if (expected > segment->last_seq) continue;
     segment->memory = std::make_unique<ProducerFifo>(pool_);
-    places.push_back({segment, segment->next_seq});
+    places.push_back({segment, expected});
   }
   std::sort(places.begin(), places.end(), [](const Place& a, const Place& b) {
     return std::pair(a.segment->queue, a.expected) < std::pair(b.segment->queue, b.expected);

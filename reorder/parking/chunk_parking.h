@@ -6,28 +6,35 @@
 // known (Belady's rule, optimal among whole-chunk policies). What stays of it is where it lies.
 // When the first of its records is next, its part of the log that is still needed is fetched again.
 //
-// How often. Let a chunk span c offsets at most (or hold that part of the budget), k producers have
-// records, the log have N, and the budget be M.
+// How often. Let a chunk span c offsets at most and take at most that part of the budget, k
+// producers have records, the log have N, and the budget be M.
 //
-//   Theorem. If M ≥ k·c, fetches ≤ Σₚ (chunks holding a parked record of p) ≤ k·⌈N/c⌉.
+//   Theorem. If M ≥ k·c, fetches ≤ Σₚ (chunks holding a parked record of p), and that is at most
+//   k·⌈N/c⌉ where no chunk was closed early because its records are large.
 //
 //   Proof. Which chunks are asked for, and in which order, follows from log and ledger alone, not
 //   from what is kept. For that order consider the policy that keeps for each producer the chunk
 //   with its oldest parked record from the moment a record is taken from it until that producer
 //   needs nothing more in it, and otherwise nothing. It keeps k chunks at most, so it fits. It
-//   fetches a chunk only when a producer begins with it: once for every (producer, chunk). Belady's
-//   rule fetches at most as often as any policy, so at most as often as this one.
+//   fetches a chunk only when a producer begins with it: once for every (producer, chunk). For
+//   chunks that take the same room Belady's rule fetches at most as often as any policy, so at most
+//   as often as this one.
+//
+// Here chunks differ, shrink as they are used, and what views point into stays a little longer. So
+// c is M/2k, twice the room that the theorem wants, and property tests hold the bound over 2 to 64
+// producers, budgets in records and in bytes. A record may be larger than a chunk should be:
+// premise_holds() compares with the largest one that there was.
 //
 // Reading the log for the first time comes on top: nobody knows a log before reading it. (A policy
 // that did know it would still need ⌈N/c⌉ fetches.) A chunk of which nothing was dropped is not
-// fetched again: with M above the peak of what is parked there is no fetch at all. With M < k·c the
-// bound does not hold; premise_holds() says so.
+// fetched again: with M above the peak of what is parked there is no fetch at all.
 //
 // Dropping single records has no such bound: to restore one, a fetch brings its neighbours, which
 // are thrown away and fetched again for their own sake.
 //
-// Memory is the budget, or one chunk if that is more, and what was taken out since the last
-// ReleaseUnparked; and for each (producer, chunk) that is not sent yet some 150 B of index.
+// Invariant: what is charged for chunks in memory, what only views keep, and the index (some 140 B
+// for each producer's part of a chunk that is not sent yet) are the budget at most; or the index
+// and one chunk, if that is more. What was taken out since the last ReleaseUnparked comes on top.
 //
 // Not thread-safe. No I/O but the fetcher's; no clock.
 #ifndef LOCKSTEP_REORDER_PARKING_CHUNK_PARKING_H_
@@ -83,8 +90,8 @@ class ChunkParking final : public ParkingBuffer {
   void Clear() override;
   const ParkingStats& stats() const override { return stats_; }
 
-  // Whether the budget holds a chunk for every producer, as the theorem wants it.
-  bool premise_holds() const { return premise_holds_; }
+  // Whether the budget held a chunk for every producer, as the theorem wants it, so far.
+  bool premise_holds() const;
   // Offsets that a chunk spans at most.
   int64_t chunk_records() const { return chunk_records_; }
   // What the allocator was asked for.
@@ -106,9 +113,9 @@ class ChunkParking final : public ParkingBuffer {
     Offset next_offset;  // Not below it.
     Offset last_offset;
     int64_t bytes = 0;
-    Position turn;                         // When the first of them is needed.
-    std::unique_ptr<ProducerFifo> memory;  // Iff in memory, and there is a fetcher.
-    std::deque<Size> sizes;                // Iff there is none.
+    Position turn;                            // When the first of them is needed.
+    std::unique_ptr<ProducerFifo> memory;     // Iff in memory, and there is a fetcher.
+    std::unique_ptr<std::deque<Size>> sizes;  // Iff there is none.
 
     int64_t records() const { return last_seq - next_seq + 1; }
   };
@@ -151,7 +158,9 @@ class ChunkParking final : public ParkingBuffer {
 
   int64_t chunk_bytes_ = 0;  // 0: not known yet.
   int64_t chunk_records_ = 0;
-  bool premise_holds_ = true;
+  int64_t producers_ = 1;
+  int64_t largest_bytes_ = 0;    // Charged for a chunk …
+  int64_t largest_records_ = 0;  // … and in one.
 
   ChunkPool pool_;
   std::vector<std::deque<std::unique_ptr<Segment>>> queues_;
@@ -160,6 +169,7 @@ class ChunkParking final : public ParkingBuffer {
   std::vector<Chunk*> in_memory_;  // In no order.
   int64_t charged_bytes_ = 0;      // Of them.
   int64_t charged_records_ = 0;
+  int64_t segments_ = 0;    // In the index.
   int64_t held_bytes_ = 0;  // Of chunks dropped while there were views.
   int64_t held_records_ = 0;
   std::vector<size_t> touched_;                          // Queues taken from; may repeat.
