@@ -284,6 +284,61 @@ TEST_P(LedgerContractTest, SetCursorFencesTheGate) {
   EXPECT_REFUSED(Refusal::kNotFound, admin_->SetCursor("g", StreamId(99), p));
 }
 
+// ---------------------------------------------------------------- cursors of seqs
+
+TEST_P(LedgerContractTest, ACursorOfSeqsMovesEachProducerForwardUnderItsTermOnly) {
+  const auto a = Open(*writer_, OpenRequest("A"));
+  const auto b = Open(*writer_, OpenRequest("B"));
+  SeqCursors& gate = SeqsOf(*gate_);
+  EXPECT_REFUSED(Refusal::kNotFound, gate.OpenSeqGate("g", {"orders", 0}, false));
+  const SeqCursor old = gate.OpenSeqGate("g", {"orders", 0}, true).value.cursor;
+  EXPECT_EQ(old, (SeqCursor{"g", a.streams[0].stream, Term(1), {}}));
+  const auto move = [&](const SeqCursor& cursor, const std::vector<SeqMark>& marks) {
+    return gate.MoveSeqCursor({"g", cursor.stream, cursor.term, marks});
+  };
+  const auto mark = [](const OpenedProducer& producer, int64_t intent, int64_t done) {
+    return SeqMark{producer.producer, Seq(intent), Seq(done)};
+  };
+  EXPECT_REFUSED(Refusal::kInvalid, move(old, {}));
+  EXPECT_REFUSED(Refusal::kInvalid, move(old, {mark(a, 1, 2)}));
+  ASSERT_COMMITTED(move(old, {mark(a, 5, 0), mark(b, 2, 0)}));
+  ASSERT_COMMITTED(move(old, {mark(a, 5, 0), mark(b, 2, 0)}));
+  ASSERT_COMMITTED(move(old, {mark(a, 7, 5)}));
+  EXPECT_REFUSED(Refusal::kInvalid, move(old, {mark(b, 3, 2), mark(a, 7, 4)}));  // All or nothing.
+  EXPECT_REFUSED(Refusal::kInvalid, move(old, {mark(a, 6, 5)}));
+  EXPECT_REFUSED(Refusal::kNotFound, move(old, {{ProducerId(99), Seq(1), Seq(0)}}));
+  const auto other = world_->Connect("other_gate");
+  EXPECT_REFUSED(Refusal::kWrongOwner,
+                 SeqsOf(*other).MoveSeqCursor({"g", old.stream, old.term, {mark(a, 8, 5)}}));
+
+  const SeqCursor young = gate.OpenSeqGate("g", {"orders", 0}, false).value.cursor;
+  EXPECT_EQ(young, (SeqCursor{"g", old.stream, Term(2), {mark(a, 7, 5), mark(b, 2, 0)}}));
+  EXPECT_REFUSED(Refusal::kFenced, move(old, {mark(a, 8, 7)}));
+  ASSERT_TRUE(admin_->BeginEpoch({Epoch(1), true, "", "site lost"}).committed());
+  EXPECT_REFUSED(Refusal::kFenced, move(young, {mark(a, 8, 7)}));
+  EXPECT_THAT(gate.ReadSeqCursors().value(),
+              testing::ElementsAre(SeqCursor{"g", old.stream, Term(3), young.marks}));
+}
+
+TEST_P(LedgerContractTest, AGroupHasOneKindOfCursorOnAStream) {
+  const auto a = Open(*writer_, OpenRequest("A", {0, 1}));
+  SeqCursors& seqs = SeqsOf(*gate_);
+  const auto position = gate_->OpenGate("p", {{"orders", 0}}, true).value.cursors.at(0);
+  const SeqCursor by_seq = seqs.OpenSeqGate("s", {"orders", 0}, true).value.cursor;
+  const Position at{Epoch(1), Offset(3)};
+  EXPECT_REFUSED(Refusal::kInvalid, seqs.OpenSeqGate("p", {"orders", 0}, true));
+  EXPECT_REFUSED(Refusal::kInvalid, gate_->OpenGate("s", {{"orders", 0}}, true));
+  EXPECT_REFUSED(Refusal::kInvalid,
+                 gate_->MoveCursor({"s", by_seq.stream, by_seq.term, at, std::nullopt}));
+  EXPECT_REFUSED(
+      Refusal::kInvalid,
+      seqs.MoveSeqCursor({"p", position.stream, position.term, {{a.producer, Seq(1), Seq(0)}}}));
+  EXPECT_REFUSED(Refusal::kInvalid, admin_->SetCursor("s", by_seq.stream, at));
+  ASSERT_COMMITTED(gate_->OpenGate("s", {{"orders", 1}}, true));  // Of another stream, any.
+  EXPECT_EQ(gate_->ReadCursors()->size(), 2U);
+  EXPECT_EQ(seqs.ReadSeqCursors()->size(), 1U);
+}
+
 // ---------------------------------------------------------------- epochs
 
 TEST_P(LedgerContractTest, BeginEpochFencesEverybody) {

@@ -38,6 +38,17 @@ std::string Show(const OpenedGate& o) {
   for (const Cursor& cursor : o.cursors) absl::StrAppend(&out, " [", Show(cursor), "]");
   return out;
 }
+std::string Show(const SeqCursor& c) {
+  std::string out = absl::StrCat(c.group, " ", c.stream.value(), " t", c.term.value());
+  for (const SeqMark& mark : c.marks) {
+    absl::StrAppend(&out, " ", mark.producer.value(), "=", mark.done.value(), "/",
+                    mark.intent.value());
+  }
+  return out;
+}
+std::string Show(const OpenedSeqGate& o) {
+  return absl::StrCat("epoch ", o.epoch.value(), " solo ", o.solo, " ", Show(o.cursor));
+}
 std::string Show(const Moved& m) { return absl::StrCat("solo ", m.solo); }
 std::string Show(const Appended& a) {
   return absl::StrCat("epoch ", a.epoch.value(), " solo ", a.solo, " again ", a.again);
@@ -210,6 +221,35 @@ class DifferentialTest : public testing::Test {
     Both(Gate(), [&](Ledger& ledger) { return Show(ledger.MoveCursor(request)); });
   }
 
+  void OpenSeqs() {
+    const StreamName stream{"orders", Pick(3)};
+    const bool create = OneIn(2);
+    const std::string group = OneIn(3) ? "g" : "q";
+    Both(Gate(), [&](Ledger& l) { return Show(SeqsOf(l).OpenSeqGate(group, stream, create)); });
+  }
+
+  void MoveSeqs() {
+    if (state_.seq_cursors.empty()) return OpenSeqs();
+    auto it = state_.seq_cursors.begin();
+    std::advance(it, Pick(static_cast<int>(state_.seq_cursors.size())));
+    const SeqCursor cursor = it->second;
+    MoveSeqCursorRequest request{OneIn(10) ? "h" : cursor.group,
+                                 cursor.stream,
+                                 OneIn(6) ? cursor.term - 1 : cursor.term,
+                                 {}};
+    for (int32_t id = 1; id <= 3; ++id) {
+      if (OneIn(3)) continue;
+      SeqMark mark{ProducerId(id), Seq(0), Seq(0)};
+      for (const SeqMark& stored : cursor.marks) {
+        if (stored.producer == mark.producer) mark = stored;
+      }
+      mark.intent = mark.intent + Pick(5) - (OneIn(6) ? 2 : 0);
+      mark.done = mark.done + Pick(4) - (OneIn(6) ? 2 : 0);
+      request.marks.push_back(mark);
+    }
+    Both(Gate(), [&](Ledger& l) { return Show(SeqsOf(l).MoveSeqCursor(request)); });
+  }
+
   void Admin() {
     switch (Pick(6)) {
       case 0: {
@@ -231,7 +271,8 @@ class DifferentialTest : public testing::Test {
         const StreamId stream(1 + Pick(5));
         std::optional<Position> at;
         if (OneIn(2)) at = Position{Epoch(1), Offset(Pick(40))};
-        Both("admin", [&](Ledger& l) { return Show(l.SetCursor("s", stream, at)); });
+        const std::string group = OneIn(4) ? "q" : "s";
+        Both("admin", [&](Ledger& l) { return Show(l.SetCursor(group, stream, at)); });
         break;
       }
       default: {
@@ -275,6 +316,8 @@ class DifferentialTest : public testing::Test {
       const auto epochs = ledger.ReadEpochs();
       const auto steps = ledger.ReadSteps(Epoch(1));
       for (const Cursor& cursor : *cursors) absl::StrAppend(&out, "\n", Show(cursor));
+      const auto by_seq = SeqsOf(ledger).ReadSeqCursors();
+      for (const SeqCursor& cursor : *by_seq) absl::StrAppend(&out, "\n", Show(cursor));
       for (const auto& p : *producers) {
         absl::StrAppend(&out, "\n", p.id.value(), p.name, p.source, p.checkpoint.value_or("-"));
       }
@@ -312,14 +355,18 @@ TEST_F(DifferentialTest, SameCallsSameAnswers) {
     const int what = Pick(100);
     if (what < 12)
       Open();
-    else if (what < 62)
+    else if (what < 54)
       Append();
-    else if (what < 68)
+    else if (what < 60)
       Close();
-    else if (what < 74)
+    else if (what < 66)
       OpenGate();
-    else if (what < 90)
+    else if (what < 78)
       Move();
+    else if (what < 82)
+      OpenSeqs();
+    else if (what < 90)
+      MoveSeqs();
     else if (what < 98)
       Admin();
     else

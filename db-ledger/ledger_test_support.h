@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "db-ledger/ledger.h"
+#include "db-ledger/seq_cursor.h"
 
 namespace lockstep {
 
@@ -23,6 +24,9 @@ class LedgerWorld {
   // A connection in the name of a database role. The world outlives it.
   virtual std::unique_ptr<Ledger> Connect(const std::string& role) = 0;
 };
+
+// Both ledgers are this, too.
+inline SeqCursors& SeqsOf(Ledger& ledger) { return dynamic_cast<SeqCursors&>(ledger); }
 
 using LedgerWorldFactory = std::function<std::unique_ptr<LedgerWorld>()>;
 

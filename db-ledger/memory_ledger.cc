@@ -68,6 +68,49 @@ struct RefusalWithWhy {
   std::string why;
 };
 
+std::string OtherKind(const std::string& group, const std::string& name, bool by_seq) {
+  return absl::StrCat("group ", group, " keeps ",
+                      by_seq ? "a seq per producer (--mode per-producer)"
+                             : "a position (--mode gate, recover or replay)",
+                      " on ", name, "; take another group");
+}
+
+bool HasSeqCursor(const LedgerState& state, const std::string& group, const StreamName& name) {
+  const StreamInfo* stream = FindStream(state, name);
+  return stream != nullptr && state.seq_cursors.contains({group, stream->id});
+}
+
+RefusalWithWhy CheckGroup(const LedgerState& state, const std::string& group,
+                          const std::string& role) {
+  const auto owner = state.groups.find(group);
+  if (owner == state.groups.end() || !owner->second || *owner->second == role) return {};
+  return {Refusal::kWrongOwner,
+          absl::StrCat("group ", group, " belongs to role ", *owner->second, ", not to ", role)};
+}
+
+// Whether a cursor of this kind may be moved under the term.
+RefusalWithWhy CheckMove(const LedgerState& state, const Rules& rules,
+                         const std::pair<std::string, StreamId>& key, Term term,
+                         const std::string& role, bool wants_seqs) {
+  const auto position = state.cursors.find(key);
+  const auto seqs = state.seq_cursors.find(key);
+  const bool by_seq = seqs != state.seq_cursors.end();
+  const std::string stream = absl::StrCat("stream ", key.second.value());
+  if (!by_seq && position == state.cursors.end()) {
+    return {Refusal::kNotFound, absl::StrCat("group ", key.first, " has no cursor on ", stream)};
+  }
+  if (auto refused = CheckGroup(state, key.first, role); refused.refusal != Refusal::kNone) {
+    return refused;
+  }
+  const Term newest = by_seq ? seqs->second.term : position->second.term;
+  if (rules.cursor_fence && newest != term) {
+    return {Refusal::kFenced,
+            absl::StrCat("term ", term.value(), " is not the newest, ", newest.value(), " is")};
+  }
+  if (by_seq != wants_seqs) return {Refusal::kInvalid, OtherKind(key.first, stream, by_seq)};
+  return {};
+}
+
 RefusalWithWhy CheckOwner(const LedgerState::Producer& producer, const std::string& role) {
   if (producer.owner == role) return {};
   return {Refusal::kWrongOwner, absl::StrCat("producer ", producer.info.name, " belongs to role ",
@@ -350,20 +393,17 @@ Commit<OpenedGate> MemoryLedger::OpenGate(const std::string& group,
   if (const auto valid = ValidateOpenGate(group, streams); !valid.ok()) {
     return Refused<OpenedGate>(Refusal::kInvalid, Message(valid));
   }
-  const auto owner = state_->groups.find(group);
-  if (owner != state_->groups.end() && owner->second && *owner->second != role_) {
-    return Refused<OpenedGate>(
-        Refusal::kWrongOwner,
-        absl::StrCat("group ", group, " belongs to role ", *owner->second, ", not to ", role_));
+  if (const auto refused = CheckGroup(*state_, group, role_); refused.refusal != Refusal::kNone) {
+    return Refused<OpenedGate>(refused.refusal, refused.why);
   }
-  if (!create) {
-    for (const StreamName& name : streams) {
-      const StreamInfo* stream = FindStream(*state_, name);
-      if (stream == nullptr || !state_->cursors.contains({group, stream->id})) {
-        return Refused<OpenedGate>(
-            Refusal::kNotFound,
-            absl::StrCat("group ", group, " has no cursor on ", ToString(name)));
-      }
+  for (const StreamName& name : streams) {
+    if (HasSeqCursor(*state_, group, name)) {
+      return Refused<OpenedGate>(Refusal::kInvalid, OtherKind(group, ToString(name), true));
+    }
+    const StreamInfo* stream = FindStream(*state_, name);
+    if (!create && (stream == nullptr || !state_->cursors.contains({group, stream->id}))) {
+      return Refused<OpenedGate>(
+          Refusal::kNotFound, absl::StrCat("group ", group, " has no cursor on ", ToString(name)));
     }
   }
   return Finish<OpenedGate>("OpenGate", state_->solo(), [&](LedgerState& state) {
@@ -385,23 +425,12 @@ Commit<Moved> MemoryLedger::MoveCursor(const MoveCursorRequest& request) {
   if (const auto valid = ValidateMoveCursor(request); !valid.ok()) {
     return Refused<Moved>(Refusal::kInvalid, Message(valid));
   }
-  const auto found = state_->cursors.find({request.group, request.stream});
-  if (found == state_->cursors.end()) {
-    return Refused<Moved>(
-        Refusal::kNotFound,
-        absl::StrCat("group ", request.group, " has no cursor on stream ", request.stream.value()));
+  const std::pair key{request.group, request.stream};
+  if (const auto refused = CheckMove(*state_, rules_, key, request.term, role_, false);
+      refused.refusal != Refusal::kNone) {
+    return Refused<Moved>(refused.refusal, refused.why);
   }
-  const Cursor& cursor = found->second;
-  if (const auto& owner = state_->groups.at(request.group); owner && *owner != role_) {
-    return Refused<Moved>(
-        Refusal::kWrongOwner,
-        absl::StrCat("group ", request.group, " belongs to role ", *owner, ", not to ", role_));
-  }
-  if (rules_.cursor_fence && cursor.term != request.term) {
-    return Refused<Moved>(Refusal::kFenced,
-                          absl::StrCat("term ", request.term.value(), " is not the newest, ",
-                                       cursor.term.value(), " is"));
-  }
+  const Cursor& cursor = state_->cursors.at(key);
   const auto intent = request.intent ? request.intent : cursor.intent;
   const auto done = request.done ? request.done : cursor.done;
   if (rules_.cursor_fence && (intent < cursor.intent || done < cursor.done || done > intent)) {
@@ -411,6 +440,66 @@ Commit<Moved> MemoryLedger::MoveCursor(const MoveCursorRequest& request) {
     Cursor& moved = state.cursors.at({request.group, request.stream});
     moved.intent = intent;
     moved.done = done;
+    return Moved{state.solo()};
+  });
+}
+
+Commit<OpenedSeqGate> MemoryLedger::OpenSeqGate(const std::string& group, const StreamName& stream,
+                                                bool create) {
+  if (const auto valid = ValidateOpenGate(group, {stream}); !valid.ok()) {
+    return Refused<OpenedSeqGate>(Refusal::kInvalid, Message(valid));
+  }
+  if (const auto refused = CheckGroup(*state_, group, role_); refused.refusal != Refusal::kNone) {
+    return Refused<OpenedSeqGate>(refused.refusal, refused.why);
+  }
+  const StreamInfo* known = FindStream(*state_, stream);
+  if (known != nullptr && state_->cursors.contains({group, known->id})) {
+    return Refused<OpenedSeqGate>(Refusal::kInvalid, OtherKind(group, ToString(stream), false));
+  }
+  if (!create && !HasSeqCursor(*state_, group, stream)) {
+    return Refused<OpenedSeqGate>(
+        Refusal::kNotFound, absl::StrCat("group ", group, " has no cursor on ", ToString(stream)));
+  }
+  return Finish<OpenedSeqGate>("OpenSeqGate", state_->solo(), [&](LedgerState& state) {
+    state.groups[group] = role_;
+    const StreamId id = RegisterStream(state, stream, 0);
+    SeqCursor& cursor = state.seq_cursors[{group, id}];
+    cursor.group = group;
+    cursor.stream = id;
+    ++cursor.term;
+    return OpenedSeqGate{state.epoch, state.solo(), cursor};
+  });
+}
+
+Commit<Moved> MemoryLedger::MoveSeqCursor(const MoveSeqCursorRequest& request) {
+  if (const auto valid = ValidateMoveSeqCursor(request); !valid.ok()) {
+    return Refused<Moved>(Refusal::kInvalid, Message(valid));
+  }
+  const std::pair key{request.group, request.stream};
+  if (const auto refused = CheckMove(*state_, rules_, key, request.term, role_, true);
+      refused.refusal != Refusal::kNone) {
+    return Refused<Moved>(refused.refusal, refused.why);
+  }
+  std::map<ProducerId, SeqMark> marks;
+  for (const SeqMark& mark : state_->seq_cursors.at(key).marks) marks[mark.producer] = mark;
+  for (const SeqMark& mark : request.marks) {
+    if (!state_->heads.contains({request.stream, mark.producer})) {
+      return Refused<Moved>(Refusal::kNotFound,
+                            absl::StrCat("stream ", request.stream.value(), " has no producer ",
+                                         mark.producer.value()));
+    }
+  }
+  for (const SeqMark& mark : request.marks) {
+    SeqMark& stored = marks[mark.producer];
+    if (rules_.cursor_fence && (mark.intent < stored.intent || mark.done < stored.done)) {
+      return Refused<Moved>(Refusal::kInvalid, "a cursor never goes back, and done ≤ intent");
+    }
+    stored = mark;
+  }
+  return Finish<Moved>("MoveSeqCursor", state_->solo(), [&](LedgerState& state) {
+    std::vector<SeqMark>& moved = state.seq_cursors.at(key).marks;
+    moved.clear();
+    for (const auto& [producer, mark] : marks) moved.push_back(mark);
     return Moved{state.solo()};
   });
 }
@@ -433,6 +522,7 @@ Commit<BegunEpoch> MemoryLedger::BeginEpoch(const BeginEpochRequest& request) {
     }
     if (rules_.epoch_cursor) {
       for (auto& [key, cursor] : state.cursors) ++cursor.term;
+      for (auto& [key, cursor] : state.seq_cursors) ++cursor.term;
     }
     return BegunEpoch{state.epoch, request.solo};
   });
@@ -452,6 +542,10 @@ Commit<Moved> MemoryLedger::SetCursor(const std::string& group, StreamId stream,
   }
   if (!Has(*state_, stream)) {
     return Refused<Moved>(Refusal::kNotFound, absl::StrCat("no stream ", stream.value()));
+  }
+  if (state_->seq_cursors.contains({group, stream})) {
+    return Refused<Moved>(Refusal::kInvalid,
+                          OtherKind(group, absl::StrCat("stream ", stream.value()), true));
   }
   return Finish<Moved>("SetCursor", state_->solo(), [&](LedgerState& state) {
     state.groups.try_emplace(group, std::nullopt);
@@ -543,6 +637,12 @@ absl::StatusOr<std::vector<LogInfo>> MemoryLedger::ReadLogs(StreamId stream) {
 absl::StatusOr<std::vector<Cursor>> MemoryLedger::ReadCursors() {
   std::vector<Cursor> cursors;
   for (const auto& [key, cursor] : state_->cursors) cursors.push_back(cursor);
+  return cursors;
+}
+
+absl::StatusOr<std::vector<SeqCursor>> MemoryLedger::ReadSeqCursors() {
+  std::vector<SeqCursor> cursors;
+  for (const auto& [key, cursor] : state_->seq_cursors) cursors.push_back(cursor);
   return cursors;
 }
 

@@ -26,6 +26,7 @@
 
 #include "common/model/rules.h"
 #include "db-ledger/ledger.h"
+#include "db-ledger/seq_cursor.h"
 
 namespace lockstep {
 
@@ -77,6 +78,7 @@ struct LedgerState {
   std::map<std::pair<StreamId, Epoch>, LogInfo> logs;
   std::map<std::string, std::optional<std::string>> groups;  // Owner; none until first opened.
   std::map<std::pair<std::string, StreamId>, Cursor> cursors;
+  std::map<std::pair<std::string, StreamId>, SeqCursor> seq_cursors;  // In either of them.
   std::map<std::pair<Epoch, std::string>, std::pair<std::string, std::string>> steps;
   bool operator==(const LedgerState&) const = default;
 };
@@ -96,7 +98,7 @@ struct PendingCommit {
   bool solo = false;      // Of the epoch as the commit will leave it.
 };
 
-class MemoryLedger : public Ledger {
+class MemoryLedger : public Ledger, public SeqCursors {
  public:
   using FateHook = std::function<CommitFate(const PendingCommit&)>;
   using AppliedHook = std::function<void(const LedgerState&)>;
@@ -131,6 +133,9 @@ class MemoryLedger : public Ledger {
   Commit<Moved> SetCursor(const std::string& group, StreamId stream,
                           std::optional<Position> at) override;
   Commit<Moved> RecordStep(const StepInfo& step) override;
+  Commit<OpenedSeqGate> OpenSeqGate(const std::string& group, const StreamName& stream,
+                                    bool create) override;
+  Commit<Moved> MoveSeqCursor(const MoveSeqCursorRequest& request) override;
 
   absl::StatusOr<Now> ReadNow() override;
   absl::StatusOr<std::vector<StreamInfo>> FindStreams(const std::string& topic) override;
@@ -140,6 +145,7 @@ class MemoryLedger : public Ledger {
   absl::StatusOr<RunMarks> MarksAfter(StreamId stream, std::optional<Position> after) override;
   absl::StatusOr<std::vector<LogInfo>> ReadLogs(StreamId stream) override;
   absl::StatusOr<std::vector<Cursor>> ReadCursors() override;
+  absl::StatusOr<std::vector<SeqCursor>> ReadSeqCursors() override;
   absl::StatusOr<std::vector<EpochInfo>> ReadEpochs() override;
   absl::StatusOr<std::vector<StepInfo>> ReadSteps(Epoch epoch) override;
 

@@ -37,6 +37,12 @@ constexpr PgStatement kOpenGate{
 constexpr PgStatement kMoveCursor{"move_cursor",
                                   "select lockstep.move_cursor($1::text, $2::bigint, $3::bigint, "
                                   "$4::bigint, $5::bigint, $6::bigint, $7::bigint)"};
+constexpr PgStatement kOpenGateSeq{
+    "open_gate_seq",
+    "select * from lockstep.open_gate_seq($1::text, $2::text, $3::bigint, $4::boolean)"};
+constexpr PgStatement kMoveCursorSeq{"move_cursor_seq",
+                                     "select lockstep.move_cursor_seq($1::text, $2::bigint, "
+                                     "$3::bigint, $4::bigint[], $5::bigint[], $6::bigint[])"};
 constexpr PgStatement kSetCursor{
     "set_cursor", "select lockstep.set_cursor($1::text, $2::bigint, $3::bigint, $4::bigint)"};
 constexpr PgStatement kBeginEpoch{
@@ -62,6 +68,9 @@ constexpr PgStatement kMarksAfter{
     "marks_after", "select * from lockstep.marks_after($1::bigint, $2::bigint, $3::bigint)"};
 constexpr PgStatement kLogs{"logs", "select * from lockstep.logs($1::bigint)"};
 constexpr PgStatement kCursors{"cursors", "select * from lockstep.cursors()"};
+constexpr PgStatement kCursorSeqs{"cursor_seqs",
+                                  "select * from lockstep.cursor_seqs() "
+                                  "order by o_group collate \"C\", o_stream, o_producer"};
 constexpr PgStatement kEpochs{"epochs", "select * from lockstep.epochs()"};
 constexpr PgStatement kSteps{"steps", "select * from lockstep.steps($1::bigint)"};
 constexpr PgStatement kStandbys{"standbys", "select * from lockstep.standbys()"};
@@ -105,6 +114,14 @@ void AddPosition(PgParams& params, const std::optional<Position>& position) {
   } else {
     params.Null().Null();
   }
+}
+
+// Producer 0 is the cursor's own row.
+void AddMark(const PgRows& rows, int row, int column, SeqCursor& cursor) {
+  const ProducerId producer(static_cast<int32_t>(rows.Int(row, column)));
+  if (producer == ProducerId(0)) return;
+  cursor.marks.push_back(
+      {producer, Seq(rows.Int(row, column + 1)), Seq(rows.Int(row, column + 2))});
 }
 
 // The ledger keeps the digest in a signed column; the bits are the same.
@@ -388,6 +405,43 @@ Commit<Moved> PostgresLedger::MoveCursor(const MoveCursorRequest& request) {
   return ChangeMoved(kMoveCursor, params);
 }
 
+Commit<OpenedSeqGate> PostgresLedger::OpenSeqGate(const std::string& group,
+                                                  const StreamName& stream, bool create) {
+  if (const auto valid = ValidateOpenGate(group, {stream}); !valid.ok()) {
+    return Refused<OpenedSeqGate>(Refusal::kInvalid, Text(valid));
+  }
+  PgParams params;
+  params.Text(group).Text(stream.topic).Int(stream.partition).Bool(create);
+  return Change<OpenedSeqGate>(kOpenGateSeq, params,
+                               [&group](const PgRows& rows, OpenedSeqGate& opened, bool& solo) {
+                                 for (int i = 0; i < rows.size(); ++i) {
+                                   opened.epoch = Epoch(rows.Int(i, 0));
+                                   opened.solo = solo = rows.Bool(i, 1);
+                                   opened.cursor.group = group;
+                                   opened.cursor.stream = StreamId(rows.Int(i, 2));
+                                   opened.cursor.term = Term(rows.Int(i, 3));
+                                   AddMark(rows, i, 4, opened.cursor);
+                                 }
+                                 return absl::OkStatus();
+                               });
+}
+
+Commit<Moved> PostgresLedger::MoveSeqCursor(const MoveSeqCursorRequest& request) {
+  if (const auto valid = ValidateMoveSeqCursor(request); !valid.ok()) {
+    return Refused<Moved>(Refusal::kInvalid, Text(valid));
+  }
+  std::vector<int64_t> producers, intents, dones;
+  for (const SeqMark& mark : request.marks) {
+    producers.push_back(mark.producer.value());
+    intents.push_back(mark.intent.value());
+    dones.push_back(mark.done.value());
+  }
+  PgParams params;
+  params.Text(request.group).Int(request.stream.value()).Int(request.term.value());
+  params.Ints(producers).Ints(intents).Ints(dones);
+  return ChangeMoved(kMoveCursorSeq, params);
+}
+
 Commit<BegunEpoch> PostgresLedger::BeginEpoch(const BeginEpochRequest& request) {
   if (const auto valid = ValidateBeginEpoch(request); !valid.ok()) {
     return Refused<BegunEpoch>(Refusal::kInvalid, Text(valid));
@@ -613,6 +667,19 @@ absl::StatusOr<std::vector<Cursor>> PostgresLedger::ReadCursors() {
   for (int i = 0; i < rows.size(); ++i) {
     cursors.push_back({rows.Text(i, 0), StreamId(rows.Int(i, 1)), Term(rows.Int(i, 2)),
                        OptionalPosition(rows, i, 3), OptionalPosition(rows, i, 5)});
+  }
+  return cursors;
+}
+
+absl::StatusOr<std::vector<SeqCursor>> PostgresLedger::ReadSeqCursors() {
+  LOCKSTEP_ASSIGN_OR_RETURN(const PgRows rows, Read(kCursorSeqs, {}));
+  std::vector<SeqCursor> cursors;
+  for (int i = 0; i < rows.size(); ++i) {
+    if (rows.Int(i, 3) == 0) {
+      cursors.push_back({rows.Text(i, 0), StreamId(rows.Int(i, 1)), Term(rows.Int(i, 2)), {}});
+    } else {
+      AddMark(rows, i, 3, cursors.back());
+    }
   }
   return cursors;
 }

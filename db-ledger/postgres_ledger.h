@@ -26,6 +26,7 @@
 
 #include "db-ledger/ledger.h"
 #include "db-ledger/pg_connection.h"
+#include "db-ledger/seq_cursor.h"
 #include "db-ledger/witness.h"
 
 namespace lockstep {
@@ -46,7 +47,7 @@ struct PostgresLedgerOptions {
   bool read_only = false;
 };
 
-class PostgresLedger final : public Ledger {
+class PostgresLedger final : public Ledger, public SeqCursors {
  public:
   // INVALID_ARGUMENT (conninfo), PERMISSION_DENIED (credentials), UNAVAILABLE (nobody answers),
   // NOT_FOUND (no ledger there: `lockstep-ledger init`).
@@ -65,6 +66,9 @@ class PostgresLedger final : public Ledger {
   Commit<Moved> SetCursor(const std::string& group, StreamId stream,
                           std::optional<Position> at) override;
   Commit<Moved> RecordStep(const StepInfo& step) override;
+  Commit<OpenedSeqGate> OpenSeqGate(const std::string& group, const StreamName& stream,
+                                    bool create) override;
+  Commit<Moved> MoveSeqCursor(const MoveSeqCursorRequest& request) override;
 
   // Forgets runs of a stream that end below a position. kInvalid above any group's cursor. value:
   // how many runs. The caller vouches for the mirror and for the logs' start.
@@ -78,6 +82,7 @@ class PostgresLedger final : public Ledger {
   absl::StatusOr<RunMarks> MarksAfter(StreamId stream, std::optional<Position> after) override;
   absl::StatusOr<std::vector<LogInfo>> ReadLogs(StreamId stream) override;
   absl::StatusOr<std::vector<Cursor>> ReadCursors() override;
+  absl::StatusOr<std::vector<SeqCursor>> ReadSeqCursors() override;
   absl::StatusOr<std::vector<EpochInfo>> ReadEpochs() override;
   absl::StatusOr<std::vector<StepInfo>> ReadSteps(Epoch epoch) override;
 

@@ -151,6 +151,21 @@ absl::Status ValidateMoveCursor(const MoveCursorRequest& request) {
   return absl::OkStatus();
 }
 
+absl::Status ValidateMoveSeqCursor(const MoveSeqCursorRequest& request) {
+  if (request.marks.empty()) return Invalid("no producer to move");
+  std::set<ProducerId> seen;
+  for (const SeqMark& mark : request.marks) {
+    if (mark.done < Seq(0) || mark.done > mark.intent) {
+      return Invalid(absl::StrCat("producer ", mark.producer.value(), ": done ", mark.done.value(),
+                                  " and intent ", mark.intent.value(), " cannot be"));
+    }
+    if (!seen.insert(mark.producer).second) {
+      return Invalid(absl::StrCat("producer ", mark.producer.value(), " is named twice"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ValidateBeginEpoch(const BeginEpochRequest& request) {
   if (!request.cluster_id.empty() && !ValidLedgerText(request.cluster_id, kClusterIdMaxBytes)) {
     return Invalid("a Kafka cluster's id is 1 to 255 bytes of UTF-8 without NUL");

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 
 #include "db-ledger/ledger.h"
+#include "db-ledger/seq_cursor.h"
 
 namespace lockstep {
 
@@ -17,6 +18,7 @@ absl::Status ValidateOpenProducer(const OpenProducerRequest& request);
 absl::Status ValidateAppend(const AppendRequest& request);
 absl::Status ValidateOpenGate(const std::string& group, const std::vector<StreamName>& streams);
 absl::Status ValidateMoveCursor(const MoveCursorRequest& request);
+absl::Status ValidateMoveSeqCursor(const MoveSeqCursorRequest& request);
 absl::Status ValidateBeginEpoch(const BeginEpochRequest& request);
 
 // Text that the ledger can keep: valid UTF-8 without NUL, 1 to `bytes_max` bytes.

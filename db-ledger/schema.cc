@@ -9,8 +9,6 @@
 namespace lockstep {
 namespace {
 
-constexpr char kIsInstalled[] = "select (to_regclass('lockstep.schema_version') is not null)::int";
-
 // '' if a commit will be waited for by a connected standby, else what is wrong.
 constexpr char kWhatIsWrong[] = R"sql(
 select case
@@ -41,25 +39,45 @@ absl::Status CheckStandby(PgConnection& connection, bool solo, PgDeadline deadli
 }  // namespace
 
 absl::StatusOr<int> ReadSchemaVersion(PgConnection& connection, PgDeadline deadline) {
-  // The functions are the versions' marks that every reader may see.
+  // Of each version one function: functions are what every reader may see.
   const auto found = connection.ExecuteScript(
       "select count(*) from pg_proc p join pg_namespace n on n.oid = p.pronamespace "
-      "where n.nspname = 'lockstep' and p.proname = 'witness_facts'",
+      "where n.nspname = 'lockstep' and p.proname in ('witness_facts', 'cursor_seqs')",
       deadline);
   LOCKSTEP_RETURN_IF_ERROR(found.status());
-  return *found == "0" ? 0 : 1;
+  int version = 0;
+  if (!absl::SimpleAtoi(*found, &version)) return absl::DataLossError("no version: " + *found);
+  return version;
 }
+
+namespace {
+
+// What brings a schema of `version` to ours; empty: nothing is missing.
+std::string MissingSteps(int version, bool solo) {
+  std::string steps;
+  if (version < 1) {
+    absl::StrAppend(&steps, kLedger001Sql,
+                    "insert into lockstep.now (epoch) values (1);"
+                    "insert into lockstep.epoch (epoch, solo, reason, role) values (1, ",
+                    solo ? "true" : "false", ", 'init', session_user);");
+  }
+  if (version < 2) absl::StrAppend(&steps, kLedger002Sql);
+  return steps;
+}
+
+// Again under the lock: another init may have done it meanwhile.
+absl::Status Upgrade(PgConnection& connection, bool solo, PgDeadline deadline) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const int version, ReadSchemaVersion(connection, deadline));
+  return connection.ExecuteScript(MissingSteps(version, solo) + "commit", deadline).status();
+}
+
+}  // namespace
 
 absl::StatusOr<InstalledSchema> InstallSchema(PgConnection& connection, bool solo,
                                               PgDeadline deadline) {
-  LOCKSTEP_ASSIGN_OR_RETURN(std::string installed,
-                            connection.ExecuteScript(kIsInstalled, deadline));
-  if (installed == "0") {
-    LOCKSTEP_RETURN_IF_ERROR(CheckStandby(connection, solo, deadline));
-    const std::string begin_first_epoch = absl::StrCat(
-        "insert into lockstep.now (epoch) values (1);"
-        "insert into lockstep.epoch (epoch, solo, reason, role) values (1, ",
-        solo ? "true" : "false", ", 'init', session_user);");
+  LOCKSTEP_ASSIGN_OR_RETURN(const int version, ReadSchemaVersion(connection, deadline));
+  if (version < kSchemaVersion) {
+    if (version == 0) LOCKSTEP_RETURN_IF_ERROR(CheckStandby(connection, solo, deadline));
     const std::string lock = "select pg_advisory_xact_lock(hashtext('lockstep.init'));";
     LOCKSTEP_RETURN_IF_ERROR(
         connection.ExecuteScript(absl::StrCat("begin;", lock, kRolesSql, "commit"), deadline)
@@ -69,12 +87,9 @@ absl::StatusOr<InstalledSchema> InstallSchema(PgConnection& connection, bool sol
         connection
             .ExecuteScript("begin; set local synchronous_commit = remote_apply;" + lock, deadline)
             .status());
-    LOCKSTEP_ASSIGN_OR_RETURN(installed, connection.ExecuteScript(kIsInstalled, deadline));
-    const std::string change = installed == "0" ? kLedger001Sql + begin_first_epoch : "";
-    const auto applied = connection.ExecuteScript(change + "commit", deadline);
-    if (!applied.ok()) {
+    if (const absl::Status upgraded = Upgrade(connection, solo, deadline); !upgraded.ok()) {
       connection.ExecuteScript("rollback", deadline).IgnoreError();  // The error says it all.
-      return applied.status();
+      return upgraded;
     }
   }
   LOCKSTEP_ASSIGN_OR_RETURN(const std::string facts, connection.ExecuteScript(kFacts, deadline));

@@ -17,9 +17,10 @@ namespace lockstep {
 
 extern const char kRolesSql[];
 extern const char kLedger001Sql[];
+extern const char kLedger002Sql[];
 
 // The version that this program's calls are for.
-inline constexpr int kSchemaVersion = 1;
+inline constexpr int kSchemaVersion = 2;
 
 struct InstalledSchema {
   int version = 0;
@@ -28,10 +29,10 @@ struct InstalledSchema {
   std::vector<std::string> roles;
 };
 
-// Creates roles and schema and begins epoch 1, or finds them there. REQUIRES: a role that may
-// create roles and schemas (a superuser, or CREATEROLE and CREATE on the database).
-// FAILED_PRECONDITION if the ledger is not solo and no synchronous standby is connected, and if a
-// standby is named that is not there: every commit would hang.
+// Creates roles and schema and begins epoch 1, or finds them there, or brings them to this version.
+// REQUIRES: a role that may create roles and schemas (a superuser, or CREATEROLE and CREATE on the
+// database). FAILED_PRECONDITION if the ledger is not solo and no synchronous standby is connected,
+// and if a standby is named that is not there: every commit would hang.
 absl::StatusOr<InstalledSchema> InstallSchema(PgConnection& connection, bool solo,
                                               PgDeadline deadline);
 
