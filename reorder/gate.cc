@@ -24,6 +24,10 @@ bool IsInDoubt(const absl::Status& status) {
   return absl::IsFailedPrecondition(status) && absl::StartsWith(status.message(), kInDoubt);
 }
 
+absl::Status InDoubtError(std::string_view why) {
+  return absl::FailedPreconditionError(absl::StrCat(kInDoubt, std::string(why)));
+}
+
 Gate::Gate(Options options, const Cursor& opened)
     : options_(std::move(options)),
       term_(opened.term),
@@ -56,9 +60,9 @@ absl::Status Gate::Resolve(const Doubt& doubt) {
                                     doubt.old_gate_is_dead || !options_.rules.old_gate_dead;
   const bool answered = doubt.sink != SinkKind::kBlind;
   if ((!answered && doubt.policy == InDoubtPolicy::kHold) || !old_gate_cannot_send) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        kInDoubt, "group ", options_.group, ", stream ", ToString(options_.name),
-        ": what lies in (", Text(done_), ", ", Text(intent_), "] may have been sent",
+    return InDoubtError(absl::StrCat(
+        "group ", options_.group, ", stream ", ToString(options_.name), ": what lies in (",
+        Text(done_), ", ", Text(intent_), "] may have been sent",
         old_gate_cannot_send ? "" : " and, while its gate lives, may yet be",
         ". Make sure that the old gate is dead, ask the outside, then run again with ",
         answered ? "--old-gate-is-dead" : "--in-doubt=resend or skip and --old-gate-is-dead"));
@@ -88,10 +92,16 @@ MoveCursorRequest Gate::Move(std::optional<Position> batch_last) const {
 Gate::Answer Gate::Moved(const MoveCursorRequest& request, const Commit<lockstep::Moved>& commit) {
   // An intent that was asked for may be durable even if nobody says so.
   intent_ = std::max(intent_, request.intent);
+  if (commit.committed()) {
+    durable_intent_ = std::max(durable_intent_, request.intent);
+    durable_done_ = std::max(durable_done_, request.done);
+  }
+  return AnswerOf(commit);
+}
+
+Gate::Answer Gate::AnswerOf(const Commit<lockstep::Moved>& commit) {
   switch (commit.outcome) {
     case CommitOutcome::kCommitted:
-      durable_intent_ = std::max(durable_intent_, request.intent);
-      durable_done_ = std::max(durable_done_, request.done);
       return Answer::kGo;
     case CommitOutcome::kUnknown:
       return Answer::kRepeat;

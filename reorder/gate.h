@@ -21,6 +21,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 
@@ -82,6 +83,8 @@ class Gate {
     kRefused,  // Any other refusal; `why` of the commit says which.
   };
   Answer Moved(const MoveCursorRequest& request, const Commit<lockstep::Moved>& commit);
+  // What a cursor commit's outcome means to whoever asked for it.
+  static Answer AnswerOf(const Commit<lockstep::Moved>& commit);
 
   // (1). With a transactional sink effects and cursor are one, and this is not asked.
   bool MayLeave(Position position) const {
@@ -121,6 +124,7 @@ class Gate {
 
 // True iff the status is Resolve's answer that what is in doubt was held.
 bool IsInDoubt(const absl::Status& status);
+absl::Status InDoubtError(std::string_view why);
 
 }  // namespace lockstep
 

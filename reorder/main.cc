@@ -22,6 +22,7 @@
 #include "reorder/options.h"
 #include "reorder/plan.h"
 #include "reorder/report.h"
+#include "reorder/seq_stream_engine.h"
 #include "reorder/sinks/make_sink.h"
 #include "reorder/stream_engine.h"
 
@@ -154,9 +155,12 @@ std::unique_ptr<StreamRunner> MakeRelay(const CommonOptions& common, const Reord
 
 // One stream's engine; `sink` is null where the sink is a producer.
 std::unique_ptr<StreamRunner> MakeEngine(const CommonOptions& common, const ReorderOptions& options,
-                                         const StreamEngineOptions& engine, Ledger& ledger,
+                                         const StreamEngineOptions& engine, PostgresLedger& ledger,
                                          Sink* sink, StreamProgress& progress) {
   if (sink == nullptr) return MakeRelay(common, options, engine, progress);
+  if (engine.mode == ReorderMode::kPerProducer) {
+    return std::make_unique<SeqStreamEngine>(engine, ledger, ledger, *sink, progress);
+  }
   return std::make_unique<StreamEngine>(engine, ledger, *sink, progress);
 }
 

@@ -50,7 +50,7 @@ void ReorderOptions::AddTo(Program& program) {
                  "gate: at the primary, lets a record out once everything up to it is settled and "
                  "durable; recover: after a failover, goes on where the dead site's gate stood, in "
                  "its order; replay: gives the sink what was sent before again, marked, then goes "
-                 "on")
+                 "on; per-producer: at either site, keeps each producer's own order and no other")
       ->group("Reorder");
   app.add_option("--group", group, "Consumer group, the cursor's name")->group("Reorder");
   app.add_option("--from", from,
@@ -148,11 +148,7 @@ std::vector<std::string> ReorderOptions::Validate(const CommonOptions& common) {
   const auto require = [&](bool given, const char* what) {
     if (!given) complaints.push_back(absl::StrCat(what, " is required"));
   };
-  if (mode == "per-producer") {
-    complaints.emplace_back("this version knows the modes gate, recover and replay");
-    return complaints;
-  }
-  require(!mode.empty(), "--mode gate, recover or replay");
+  require(!mode.empty(), "--mode gate, recover, replay or per-producer");
   require(!group.empty(), "--group");
   require(!common.brokers.empty(), "--brokers");
   require(!common.ledger.empty(), "--ledger");
@@ -162,7 +158,8 @@ std::vector<std::string> ReorderOptions::Validate(const CommonOptions& common) {
     Choose<ReorderMode>("--mode", mode,
                         {{"gate", ReorderMode::kGate},
                          {"recover", ReorderMode::kRecover},
-                         {"replay", ReorderMode::kReplay}},
+                         {"replay", ReorderMode::kReplay},
+                         {"per-producer", ReorderMode::kPerProducer}},
                         reorder_mode, complaints);
   }
   ValidateFrom(complaints);
@@ -200,6 +197,7 @@ std::vector<std::string> ReorderOptions::Validate(const CommonOptions& common) {
       reorder_mode == ReorderMode::kReplay && why != nullptr) {
     complaints.push_back(absl::StrCat("--mode replay with --sink ", sink, ": ", why));
   }
+  if (reorder_mode == ReorderMode::kPerProducer) ValidatePerProducer(complaints);
   ValidateAssignment(common, complaints);
   if (!sink_db.empty() && sink_spec.kind != SinkSpec::Kind::kTable) {
     complaints.emplace_back("--sink-db belongs to --sink table:…");
@@ -274,6 +272,22 @@ void ReorderOptions::CheckHttp(std::vector<std::string>& complaints) {
   }
 }
 
+// What goes by position, or by the ledger's order, says nothing in this mode.
+void ReorderOptions::ValidatePerProducer(std::vector<std::string>& complaints) const {
+  const auto refuse = [&](bool typed, const char* what) {
+    if (typed) complaints.push_back(absl::StrCat("--mode per-producer does not go with ", what));
+  };
+  const SinkSpec::Kind kind = sink_spec.kind;
+  refuse(kind == SinkSpec::Kind::kExec,
+         "--sink exec:COMMAND, which answers by position: http or jsonl:-");
+  refuse(kind == SinkSpec::Kind::kTable || kind == SinkSpec::Kind::kKafka ||
+             (kind == SinkSpec::Kind::kJsonl && !TakesStdout(sink_spec)),
+         "a sink that tells how far it is by position (jsonl:FILE, table, kafka): http or jsonl:-");
+  refuse(buffer_kind == BufferKind::kBounded,
+         "--buffer bounded, which needs the ledger's order: auto, spill or memory");
+  refuse(plan, "--plan: nothing is put in order");
+}
+
 void ReorderOptions::ValidateAssignment(const CommonOptions& common,
                                         std::vector<std::string>& complaints) {
   Choose<bool>("--assignment", assignment, {{"all", false}, {"group", true}}, by_group, complaints);
@@ -287,6 +301,8 @@ void ReorderOptions::ValidateAssignment(const CommonOptions& common,
          "--mode replay: it would begin anew wherever a stream goes");
   refuse(sink_spec.kind == SinkSpec::Kind::kJsonl && !TakesStdout(sink_spec),
          "--sink jsonl:FILE: one process has the file, and the next one could not go on in it");
+  refuse(sink_spec.kind == SinkSpec::Kind::kKafka,
+         "--sink kafka: its producers do not change places yet");
 }
 
 ParkingBudget ReorderOptions::Budget(size_t streams) const {

@@ -66,6 +66,7 @@ struct ReorderOptions {
 
  private:
   void ValidateFrom(std::vector<std::string>& complaints);
+  void ValidatePerProducer(std::vector<std::string>& complaints) const;
   void CheckHttp(std::vector<std::string>& complaints);
   void ValidateAssignment(const CommonOptions& common, std::vector<std::string>& complaints);
   void CheckKafka(const CommonOptions& common, std::vector<std::string>& complaints) const;

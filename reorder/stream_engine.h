@@ -37,7 +37,7 @@
 
 namespace lockstep {
 
-enum class ReorderMode { kGate, kRecover, kReplay };
+enum class ReorderMode { kGate, kRecover, kReplay, kPerProducer };
 
 struct StreamEngineOptions {
   ReorderMode mode = ReorderMode::kGate;

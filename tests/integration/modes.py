@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The modes of lockstep-reorder besides gate and recover, on the real stack, and the outside against the ledger.
 
-    modes.py [SCENARIO…]     default: all, one after the other, on one stack
+    modes.py [SCENARIO…]     default: all, one after the other
 
 Each scenario has a topic, producers and a group of its own and says in its docstring what must hold.
 """
@@ -247,29 +247,89 @@ def shared(s):
     check("nothing else left", sent(s) == total, sent(s))
 
 
-# The last one loses the site.
-SCENARIOS = (replay, shared)
+# --- per producer -----------------------------------------------------------------------------------------------------
+
+
+def seqs_done(s):
+    query = "select coalesce(sum(done_seq), 0) from lockstep.cursor_seq join lockstep.stream using (stream) where topic = "
+    return int(s.stack.sql(s.database, f"{query}'{s.name}'"))
+
+
+def by_producer(given):
+    """{producer: its seqs in the order in which they left}"""
+    seqs = {}
+    for _, _, producer, seq in given:
+        seqs.setdefault(producer, []).append(seq)
+    return seqs
+
+
+def per_producer(s):
+    """Through a killed gate and a lost site each producer's records leave once and in its order, whatever the log's."""
+    s.create_topic()
+    for producer, count in (("a", 6000), ("b", 4000)):
+        s.write(producer, count)
+        s.produce(producer)
+    s.programs.spawn(f"{s.name}-gate", s.reorder("per-producer", "jsonl:-"))
+    s.programs.wait("part of it to be done", lambda: seqs_done(s) > 0)
+    s.stack.processes.kill([f"{s.name}-gate"])
+    first, _ = records(s.programs.outcome(f"{s.name}-gate").lines)
+    for producer in "ab":
+        s.write(producer, 3000)
+        s.produce(producer)
+    s.lose_the_site([])
+    for producer in "ab":
+        s.write(producer, 500)
+        s.produce(producer)
+
+    refused = s.programs.call(f"{s.name}-kind", s.reorder("recover", "null", "--until-end"), expect=(2, 3))
+    check("a group keeps one kind of cursor", "a seq per producer" in refused.log, refused.log)
+    argv = s.reorder("per-producer", "jsonl:-", "--until-end", "--in-doubt", "resend", "--old-gate-is-dead")
+    second, rows = records(s.programs.call(f"{s.name}-standby", argv).lines)
+    doubtful = {(row["producer"], row["seq"]) for row in rows if row.get("in_doubt")}
+    before, after = by_producer(first), by_producer(second)
+    for name, total in s.written.items():
+        producer = f"{s.name}-{name}"
+        sent, rest = before.get(producer, []), after[producer]
+        check("it left in its order, from its first on", sent == list(range(1, len(sent) + 1)), producer)
+        check("the rest left in its order, to its last", rest == list(range(rest[0], total + 1)), (producer, rest[0], rest[-1], total))
+        check("nothing was missed", rest[0] <= len(sent) + 1, (producer, len(sent), rest[0]))
+        repeats = {(producer, seq) for seq in range(rest[0], len(sent) + 1)}
+        check("nothing left twice but what was said to be in doubt", repeats <= doubtful, (producer, len(sent), rest[0]))
+    check("the rest was not all there is", len(second) < sum(s.written.values()), len(second))
+
+
+# Those of one line share a stack; the last of each may lose its site.
+STACKS = ((replay, shared), (per_producer,))
+
+
+def run(scenarios):
+    """Runs them on one stack; returns the names of those that failed."""
+    failed = []
+    with Stack(policy="none") as stack:
+        Programs(stack).call("init", ["lockstep-ledger", "init", "--ledger", stack.ledger])
+        for scenario in scenarios:
+            name, begin = scenario.__name__, time.monotonic()
+            try:
+                scenario(Scenario(stack, name))
+                print(f"ok in {time.monotonic() - begin:.1f} s: {name}: {scenario.__doc__}", flush=True)
+            except (ClaimFailed, ProgramFailed, NotReady, RuntimeError) as error:
+                failed.append(name)
+                print(f"FAILED: {name}: {scenario.__doc__}\n{error}", flush=True)
+            stack.processes.kill([part for part in stack.processes.parts if part.startswith(f"{name}-")])
+    return failed
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="SCENARIO")
     options = parser.parse_args()
-    known = {scenario.__name__: scenario for scenario in SCENARIOS}
+    known = {scenario.__name__: scenario for scenarios in STACKS for scenario in scenarios}
     if unknown := set(options.names) - set(known):
         parser.error(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     failed = []
-    with Stack(policy="none") as stack:
-        Programs(stack).call("init", ["lockstep-ledger", "init", "--ledger", stack.ledger])
-        for name in options.names or known:
-            begin = time.monotonic()
-            try:
-                known[name](Scenario(stack, name))
-                print(f"ok in {time.monotonic() - begin:.1f} s: {name}: {known[name].__doc__}", flush=True)
-            except (ClaimFailed, ProgramFailed, NotReady, RuntimeError) as error:
-                failed.append(name)
-                print(f"FAILED: {name}: {known[name].__doc__}\n{error}", flush=True)
-            stack.processes.kill([part for part in stack.processes.parts if part.startswith(f"{name}-")])
+    for scenarios in STACKS:
+        if chosen := [scenario for scenario in scenarios if scenario.__name__ in (options.names or known)]:
+            failed += run(chosen)
     return 1 if failed else 0
 
 

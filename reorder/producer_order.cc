@@ -1,0 +1,246 @@
+#include "reorder/producer_order.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+
+namespace lockstep {
+namespace {
+
+// The offset that a seq of the run lies at. REQUIRES: the run holds it.
+Position PositionOf(const Run& run, Seq seq) {
+  int64_t index = seq - run.first_seq;
+  for (const OffsetRange& range : run.offsets.ranges()) {
+    if (index < range.size()) return {run.epoch, range.first + index};
+    index -= range.size();
+  }
+  return {run.epoch, run.offsets.end()};
+}
+
+}  // namespace
+
+ProducerOrder::ProducerOrder(ProducerOrderOptions options, std::map<ProducerId, Seq> done,
+                             ParkingBuffer& parking)
+    : options_(std::move(options)), done_(std::move(done)), parking_(&parking) {}
+
+// ---------------------------------------------------------------- the ledger
+
+absl::Status ProducerOrder::AddPage(StreamPage page, std::vector<ReadyRecord>& out) {
+  if (page.epoch != options_.epoch) {
+    return absl::AbortedError(absl::StrCat("epoch ", page.epoch.value(),
+                                           " began; this process belongs to epoch ",
+                                           options_.epoch.value(), " and is fenced"));
+  }
+  for (Head& head : page.heads) {
+    const auto [found, added] = producers_.try_emplace(head.producer);
+    if (added) {
+      ids_[head.name] = head.producer;
+      const auto done = done_.find(head.producer);
+      found->second.next = (done == done_.end() ? Seq(0) : done->second) + 1;
+    }
+    found->second.head = std::move(head);
+  }
+  for (Run& run : page.runs) LOCKSTEP_RETURN_IF_ERROR(AddRun(std::move(run)));
+  has_page_ = true;
+  more_ = !page.more.empty();
+  for (auto& [id, producer] : producers_) LOCKSTEP_RETURN_IF_ERROR(Drain(producer, out));
+  CountUnsettled();
+  return absl::OkStatus();
+}
+
+absl::Status ProducerOrder::AddRun(Run run) {
+  const auto found = producers_.find(run.producer);
+  LOCKSTEP_CHECK(found != producers_.end(), "a page has a head for each run");
+  Producer& producer = found->second;
+  const auto wrong = [&](const char* why) {
+    return absl::DataLossError(
+        absl::StrCat("inconsistent ledger of stream ", ToString(options_.stream), ": the run of ",
+                     producer.head.name, " from seq ", run.first_seq.value(), " on ", why));
+  };
+  if (run.offsets.count() != run.last_seq - run.first_seq + 1) {
+    return wrong("has not as many offsets as seqs");
+  }
+  if (producer.read_to == Seq(0) && run.first_seq > producer.next) {
+    return wrong("is the first that is left; what is above the cursor was pruned");
+  }
+  if (producer.read_to != Seq(0) && run.first_seq != producer.read_to + 1) {
+    return wrong("does not follow the one before");
+  }
+  producer.read_to = run.last_seq;
+  marks_[run.producer] = {run.epoch, run.first_seq};
+  if (run.last_seq >= producer.next) producer.runs.push_back(std::move(run));
+  return absl::OkStatus();
+}
+
+// ---------------------------------------------------------------- the logs
+
+ProducerOrder::Known ProducerOrder::Judge(const Producer& producer, Term term, Seq seq) const {
+  const auto run = std::partition_point(producer.runs.begin(), producer.runs.end(),
+                                        [&](const Run& one) { return one.last_seq < seq; });
+  if (run != producer.runs.end()) return run->term == term ? Known::kNamed : Known::kVoid;
+  if (more_) return Known::kUnsettled;
+  return term < producer.head.closed ? Known::kVoid : Known::kUnsettled;
+}
+
+absl::Status ProducerOrder::Take(int topic, const FetchedRecord& record,
+                                 std::vector<ReadyRecord>& out) {
+  LOCKSTEP_CHECK(has_page_, "the ledger is read first");
+  if (record.foreign) {
+    if (options_.foreign == ForeignPolicy::kPass) {
+      counts_.foreign_passed += 1;
+      return absl::OkStatus();
+    }
+    return absl::FailedPreconditionError(
+        absl::StrCat("stream ", ToString(options_.stream), ": the record at log offset ",
+                     record.view.log_offset.value(),
+                     " carries no record header; --foreign=pass steps over what others wrote"));
+  }
+  const auto id = ids_.find(record.header.producer);
+  // Whoever drives this has read the ledger since it saw the record, and a producer opens first.
+  if (id == ids_.end()) {
+    counts_.void_dropped += 1;
+    return absl::OkStatus();
+  }
+  Producer& producer = producers_.at(id->second);
+  const Seq seq = record.header.seq;
+  if (seq < producer.next) {
+    counts_.duplicates_dropped += 1;
+    return absl::OkStatus();
+  }
+  const Known known = Judge(producer, record.header.term, seq);
+  if (known == Known::kVoid) {
+    counts_.void_dropped += 1;
+    return absl::OkStatus();
+  }
+  if (known == Known::kUnsettled || seq != producer.next) return Park(producer, topic, record);
+  counts_.first_hits += 1;
+  Emit(producer, record.view, out);
+  return producer.parked.empty() ? absl::OkStatus() : Drain(producer, out);
+}
+
+void ProducerOrder::Emit(Producer& producer, const RecordView& view,
+                         std::vector<ReadyRecord>& out) {
+  const Run& run = producer.runs.front();
+  LOCKSTEP_CHECK(run.first_seq <= producer.next && producer.next <= run.last_seq,
+                 "what goes out is named by the first run at hand (2)");
+  ReadyRecord& ready = out.emplace_back();
+  ready.position = PositionOf(run, producer.next);
+  ready.producer = producer.head.name;
+  ready.term = run.term;
+  ready.seq = producer.next;
+  ready.view = view;
+  if (producer.next == run.last_seq) producer.runs.pop_front();
+  ++producer.next;
+}
+
+absl::Status ProducerOrder::Park(Producer& producer, int topic, const FetchedRecord& record) {
+  const Seq seq = record.header.seq;
+  if (!HasParked(producer)) ++unsettled_;  // Perhaps; the next page says.
+  for (Segment& segment : producer.parked) {
+    if (segment.topic != topic || segment.term != record.header.term) continue;
+    if (seq <= segment.last_seq) {
+      counts_.duplicates_dropped += 1;
+      return absl::OkStatus();
+    }
+    LOCKSTEP_RETURN_IF_ERROR(parking_->Park(segment.queue, seq, record.view));
+    segment.last_seq = seq;
+    return absl::OkStatus();
+  }
+  LOCKSTEP_RETURN_IF_ERROR(parking_->Park(queues_, seq, record.view));
+  producer.parked.push_back({queues_++, topic, record.header.term, seq});
+  return absl::OkStatus();
+}
+
+// Gives out what is settled and next, and drops what turned out to be nothing, until nothing moves.
+absl::Status ProducerOrder::Drain(Producer& producer, std::vector<ReadyRecord>& out) {
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (auto it = producer.parked.begin(); it != producer.parked.end();) {
+      LOCKSTEP_ASSIGN_OR_RETURN(const bool drained, DrainSegment(producer, *it, out));
+      moved = moved || drained;
+      const bool over = it->term < producer.head.closed && !parking_->Front(it->queue).has_value();
+      it = over ? producer.parked.erase(it) : std::next(it);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> ProducerOrder::DrainSegment(Producer& producer, const Segment& segment,
+                                                 std::vector<ReadyRecord>& out) {
+  bool moved = false;
+  while (const std::optional<Seq> front = parking_->Front(segment.queue)) {
+    const bool again = *front < producer.next;
+    const Known known = again ? Known::kVoid : Judge(producer, segment.term, *front);
+    if (known == Known::kVoid) {
+      LOCKSTEP_RETURN_IF_ERROR(parking_->Skip(segment.queue));
+      (again ? counts_.duplicates_dropped : counts_.void_dropped) += 1;
+    } else if (known == Known::kNamed && *front == producer.next) {
+      LOCKSTEP_ASSIGN_OR_RETURN(const RecordView view, parking_->Unpark(segment.queue));
+      counts_.buffer_hits += 1;
+      Emit(producer, view, out);
+    } else {
+      break;
+    }
+    moved = true;
+  }
+  return moved;
+}
+
+bool ProducerOrder::HasParked(const Producer& producer) const {
+  return std::any_of(producer.parked.begin(), producer.parked.end(), [&](const Segment& segment) {
+    return parking_->Front(segment.queue).has_value();
+  });
+}
+
+void ProducerOrder::CountUnsettled() {
+  unsettled_ = std::count_if(producers_.begin(), producers_.end(),
+                             [&](const auto& one) { return HasParked(one.second); });
+}
+
+// ---------------------------------------------------------------- facts
+
+std::optional<ProducerOrder::Wanted> ProducerOrder::Missing() const {
+  for (const auto& [id, producer] : producers_) {
+    if (producer.runs.empty()) continue;
+    // Were it parked, it would have gone out.
+    const Run& run = producer.runs.front();
+    return Wanted{producer.head.name, run.term, producer.next, PositionOf(run, producer.next)};
+  }
+  return std::nullopt;
+}
+
+std::optional<ProducerOrder::Wanted> ProducerOrder::Unsettled() const {
+  for (const auto& [id, producer] : producers_) {
+    if (!producer.runs.empty()) continue;
+    for (const Segment& segment : producer.parked) {
+      const std::optional<Seq> front = parking_->Front(segment.queue);
+      if (front.has_value()) return Wanted{producer.head.name, segment.term, *front, Position{}};
+    }
+  }
+  return std::nullopt;
+}
+
+bool ProducerOrder::ReachedAll(const std::vector<Head>& heads) const { return Left(heads) == 0; }
+
+int64_t ProducerOrder::Left(const std::vector<Head>& heads) const {
+  int64_t left = 0;
+  for (const Head& head : heads) {
+    const auto found = producers_.find(head.producer);
+    const Seq next = found == producers_.end() ? Seq(1) : found->second.next;
+    left += std::max<int64_t>(0, head.last_seq - next + 1);
+  }
+  return left;
+}
+
+ProducerId ProducerOrder::id(std::string_view producer) const {
+  const auto found = ids_.find(producer);
+  LOCKSTEP_CHECK(found != ids_.end(), "what came out has a head");
+  return found->second;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,138 @@
+// ProducerOrder gives each producer's records in its own seq order, and no other: the decisions of
+// `--mode per-producer`, for one stream.
+//
+// A record goes out once the ledger names its identity (term included) and every earlier seq of its
+// producer went out; from whichever topic it comes first. What is not settled, or comes too early,
+// is parked and holds up its own producer only. A record of a closed term that no run names is
+// void, a seq that went out is a duplicate; both are dropped. A seq that no topic has is never
+// stepped over: its producer waits.
+//
+// Promises:
+//   (1) Of each producer exactly the seqs above its cursor come out, in order, each once.
+//   (2) What comes out has the identity that the ledger names.
+//
+// How to drive it: offer the topics' records in offset order from their starts, add a page of the
+// ledger whenever wants_page(). Views in what came out live until Release.
+//
+// Not thread-safe. No I/O, no clock.
+#ifndef LOCKSTEP_REORDER_PRODUCER_ORDER_H_
+#define LOCKSTEP_REORDER_PRODUCER_ORDER_H_
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <list>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "common/model/ids.h"
+#include "db-ledger/ledger.h"
+#include "reorder/parking/parking_buffer.h"
+#include "reorder/record.h"
+#include "reorder/resequencer.h"
+
+namespace lockstep {
+
+struct ProducerOrderOptions {
+  StreamName stream;  // For messages.
+  Epoch epoch;        // The current one.
+  int topics = 1;
+  ForeignPolicy foreign = ForeignPolicy::kFail;
+};
+
+class ProducerOrder {
+ public:
+  // `done`: the last seq of each producer that was sent; one that is missing has sent nothing.
+  // `parking` must outlive this.
+  ProducerOrder(ProducerOrderOptions options, std::map<ProducerId, Seq> done,
+                ParkingBuffer& parking);
+
+  // --- the ledger
+
+  const RunMarks& marks() const { return marks_; }
+  // ABORTED: another epoch began. DATA_LOSS: rows that contradict each other, or were pruned above
+  // the cursor. What is settled by now is appended to `out`.
+  absl::Status AddPage(StreamPage page, std::vector<ReadyRecord>& out);
+  // Something parked may be settled by a page, or the page at hand is not the last.
+  bool wants_page() const { return !has_page_ || more_ || unsettled_ > 0; }
+  // The page at hand is not the last: read on at once.
+  bool has_more() const { return !has_page_ || more_; }
+
+  // --- the logs
+
+  // REQUIRES: a page was added.
+  absl::Status Take(int topic, const FetchedRecord& record, std::vector<ReadyRecord>& out);
+
+  void Release() { parking_->ReleaseUnparked(); }
+
+  // --- facts
+
+  struct Wanted {
+    std::string producer;
+    Term term;
+    Seq seq;
+    Position position;
+  };
+  // The first record that the ledger names and no topic has shown; nullopt: none.
+  std::optional<Wanted> Missing() const;
+  // A record that is parked and not settled; nullopt: none. (Its position is 0:0.)
+  std::optional<Wanted> Unsettled() const;
+  bool ReachedAll(const std::vector<Head>& heads) const;
+  // What is left of the heads.
+  int64_t Left(const std::vector<Head>& heads) const;
+  // Whether the page at hand has the producer. If not, add one before its record is offered.
+  bool Knows(std::string_view producer) const { return ids_.contains(producer); }
+  // REQUIRES: Knows(producer).
+  ProducerId id(std::string_view producer) const;
+  const ResequencerCounts& counts() const { return counts_; }
+
+ private:
+  // Records of one term and topic, parked in a queue of the buffer, which is theirs for good: seqs
+  // only ascend in it.
+  struct Segment {
+    size_t queue = 0;
+    int topic = 0;
+    Term term;
+    Seq last_seq;
+  };
+  struct Producer {
+    Head head;
+    Seq next;                   // To go out next.
+    std::deque<Run> runs;       // At hand, from `next` on.
+    Seq read_to;                // Last seq of the runs read.
+    std::list<Segment> parked;  // Of terms that are not closed, also empty ones.
+  };
+  enum class Known { kNamed, kVoid, kUnsettled };
+
+  Known Judge(const Producer& producer, Term term, Seq seq) const;
+  void Emit(Producer& producer, const RecordView& view, std::vector<ReadyRecord>& out);
+  absl::Status Park(Producer& producer, int topic, const FetchedRecord& record);
+  absl::Status Drain(Producer& producer, std::vector<ReadyRecord>& out);
+  absl::StatusOr<bool> DrainSegment(Producer& producer, const Segment& segment,
+                                    std::vector<ReadyRecord>& out);
+  bool HasParked(const Producer& producer) const;
+  void CountUnsettled();
+  absl::Status AddRun(Run run);
+
+  const ProducerOrderOptions options_;
+  const std::map<ProducerId, Seq> done_;
+  ParkingBuffer* const parking_;
+  RunMarks marks_;
+  bool has_page_ = false;
+  bool more_ = false;
+  int64_t unsettled_ = 0;  // Producers with something parked that is not settled.
+  std::map<ProducerId, Producer> producers_;
+  std::map<std::string, ProducerId, std::less<>> ids_;
+  size_t queues_ = 0;
+  ResequencerCounts counts_;
+};
+
+}  // namespace lockstep
+
+#endif  // LOCKSTEP_REORDER_PRODUCER_ORDER_H_

@@ -1,0 +1,301 @@
+#include "reorder/producer_order.h"
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "reorder/history_fixture.h"
+#include "reorder/parking/fifo_parking.h"
+#include "reorder/seq_gate.h"
+
+namespace lockstep {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+// ---------------------------------------------------------------- by hand
+
+// One topic; words are `A1` (producer A, seq 1, A's term now) or `x` (foreign).
+class ProducerOrderTest : public testing::Test {
+ protected:
+  void Open(const std::string& name, int64_t term) {
+    for (Head& head : page_.heads) {
+      if (head.name == name) head.term = head.closed = Term(term);
+      if (head.name == name) return;
+    }
+    Head head;
+    head.producer = ProducerId(static_cast<int32_t>(page_.heads.size()) + 1);
+    head.name = name;
+    head.term = head.closed = Term(term);
+    page_.heads.push_back(head);
+  }
+  Head& HeadOf(const std::string& name) {
+    return *std::find_if(page_.heads.begin(), page_.heads.end(),
+                         [&](const Head& head) { return head.name == name; });
+  }
+  void Ledger(const std::string& name, int64_t first, const char* offsets) {
+    Head& head = HeadOf(name);
+    lockstep::Run run;
+    run.producer = head.producer;
+    run.epoch = Epoch(1);
+    run.term = head.term;
+    run.first_seq = Seq(first);
+    run.offsets = OffsetRanges::Parse(offsets).value();
+    run.last_seq = Seq(first + run.offsets.count() - 1);
+    head.last_seq = run.last_seq;
+    page_.runs.push_back(run);
+  }
+  // What comes out of a page with what was ledgered since the last one.
+  std::vector<std::string> Page() {
+    std::vector<ReadyRecord> out;
+    page_.epoch = Epoch(1);
+    const absl::Status added = order_.AddPage(page_, out);
+    EXPECT_TRUE(added.ok()) << added;
+    page_.runs.clear();
+    return Text(out);
+  }
+  std::vector<std::string> Take(const std::string& word) {
+    FetchedRecord record;
+    const std::string name = word.substr(0, 1);
+    record.foreign = word == "x";
+    if (!record.foreign)
+      record.header = {HeadOf(name).term, Seq(std::stoll(word.substr(1))), "7", name};
+    record.view.value = "v";
+    record.view.log_offset = Offset(offset_++);
+    std::vector<ReadyRecord> out;
+    taken_ = order_.Take(0, record, out);
+    return Text(out);
+  }
+  static std::vector<std::string> Text(const std::vector<ReadyRecord>& out) {
+    std::vector<std::string> text;
+    for (const ReadyRecord& record : out) {
+      text.push_back(absl::StrCat(std::string(record.producer), record.seq.value(), "@",
+                                  ToString(record.position)));
+    }
+    return text;
+  }
+
+  FifoParking parking_;
+  ProducerOrder order_{{{"orders", 0}, Epoch(1)}, {}, parking_};
+  StreamPage page_;
+  int64_t offset_ = 0;
+  absl::Status taken_;
+};
+
+TEST_F(ProducerOrderTest, WhatIsNotSettledHoldsUpItsOwnProducerOnly) {
+  Open("A", 1);
+  Open("B", 1);
+  Ledger("A", 1, "{[0,1),[2,3)}");
+  EXPECT_THAT(Page(), IsEmpty());
+  EXPECT_THAT(Take("A1"), ElementsAre("A1@1:0"));
+  EXPECT_THAT(Take("B1"), IsEmpty());
+  EXPECT_THAT(Take("A2"), ElementsAre("A2@1:2"));
+  EXPECT_TRUE(order_.wants_page());
+  EXPECT_EQ(order_.Unsettled()->producer, "B");
+  Ledger("B", 1, "{[1,2)}");
+  EXPECT_THAT(Page(), ElementsAre("B1@1:1"));
+  EXPECT_FALSE(order_.wants_page());
+}
+
+TEST_F(ProducerOrderTest, AHoleIsNotSteppedOverAndHoldsUpItsOwnProducerOnly) {
+  Open("A", 1);
+  Open("B", 1);
+  Ledger("A", 1, "{[0,3)}");
+  Ledger("B", 1, "{[3,4)}");
+  Page();
+  Take("A1");
+  EXPECT_THAT(Take("A3"), IsEmpty());
+  EXPECT_THAT(Take("B1"), ElementsAre("B1@1:3"));
+  ASSERT_TRUE(order_.Missing().has_value());
+  EXPECT_EQ(order_.Missing()->seq, Seq(2));
+  EXPECT_EQ(order_.Missing()->position, (Position{Epoch(1), Offset(1)}));
+  EXPECT_THAT(Take("A2"), ElementsAre("A2@1:1", "A3@1:2"));  // From another log, say.
+  EXPECT_FALSE(order_.Missing().has_value());
+}
+
+TEST_F(ProducerOrderTest, ARecordOfAClosedTermIsVoidWheneverItLands) {
+  Open("A", 1);
+  Page();
+  Take("A1");  // Not ledgered, and never will be.
+  EXPECT_TRUE(order_.Unsettled().has_value());
+  Open("A", 2);
+  EXPECT_THAT(Page(), IsEmpty());
+  EXPECT_FALSE(order_.Unsettled().has_value()) << "nobody waits for what is void";
+  EXPECT_FALSE(order_.wants_page());
+  EXPECT_THAT(Take("A1"), IsEmpty());
+  Ledger("A", 1, "{[1,2)}");
+  EXPECT_THAT(Page(), ElementsAre("A1@1:1"));
+  EXPECT_EQ(order_.counts().void_dropped, 1);
+}
+
+TEST_F(ProducerOrderTest, ForeignRecordsStopItAndSoDoesANewEpoch) {
+  Open("A", 1);
+  Page();
+  Take("x");
+  EXPECT_EQ(taken_.code(), absl::StatusCode::kFailedPrecondition);
+  std::vector<ReadyRecord> out;
+  page_.epoch = Epoch(2);
+  EXPECT_TRUE(absl::IsAborted(order_.AddPage(page_, out)));
+}
+
+TEST_F(ProducerOrderTest, ALedgerThatWasPrunedAboveTheCursorIsNotReadOver) {
+  Open("A", 1);
+  Ledger("A", 5, "{[9,10)}");
+  page_.epoch = Epoch(1);
+  std::vector<ReadyRecord> out;
+  EXPECT_THAT(std::string(order_.AddPage(page_, out).message()), HasSubstr("pruned"));
+}
+
+// ---------------------------------------------------------------- any history
+
+// What the outside has, across the lives of several gates.
+struct Outside {
+  std::map<std::string, std::vector<std::string>> values;  // By producer, in order.
+  std::map<ProducerId, Seq> done;
+};
+
+// One gate's life: reads the topics in some interleaving, sends, and dies after so many steps.
+// Intents are durable before effects; a crash may come between any two effects of a batch.
+void Live(History& history, SeqCursor& cursor, Outside& outside, int64_t steps_max) {
+  SeqGate gate({"orders", 0}, cursor);
+  // The operator knows the outside: what is in doubt is sent again, and the outside drops repeats
+  // (a prefix of it may have left).
+  ASSERT_TRUE(gate.Resolve(InDoubtPolicy::kResend, true).ok());
+  FifoParking parking;
+  ProducerOrderOptions options{{"orders", 0}, history.epoch(), history.topics()};
+  ProducerOrder order(options, gate.done(), parking);
+  std::vector<size_t> next(static_cast<size_t>(history.topics()), 0);
+  size_t visible = 0;
+  std::vector<ReadyRecord> out;
+  for (int64_t step = 0; step < steps_max; ++step) {
+    out.clear();
+    order.Release();
+    const int topic = static_cast<int>(history.Pick(history.topics()));
+    const auto& log = history.topic(topic);
+    size_t& at = next[static_cast<size_t>(topic)];
+    if (order.has_more() || at == log.size() || history.Chance(10)) {
+      visible = std::min(history.commits(), visible + static_cast<size_t>(history.Pick(6)));
+      ASSERT_TRUE(order
+                      .AddPage(history.Page(order.marks(), 1 + static_cast<size_t>(history.Pick(4)),
+                                            visible),
+                               out)
+                      .ok());
+    } else {
+      if (log[at].written != nullptr) {
+        ASSERT_TRUE(order.Take(topic, History::Record(log[at]), out).ok());
+      }
+      ++at;
+    }
+    if (out.empty()) continue;
+    std::map<ProducerId, Seq> batch;
+    for (const ReadyRecord& record : out) batch[order.id(record.producer)] = record.seq;
+    const MoveSeqCursorRequest move = gate.Move(batch);
+    for (const SeqMark& mark : move.marks) {
+      const auto stored = std::find_if(cursor.marks.begin(), cursor.marks.end(),
+                                       [&](const auto& m) { return m.producer == mark.producer; });
+      if (stored == cursor.marks.end()) {
+        cursor.marks.push_back(mark);
+      } else {
+        *stored = mark;
+      }
+    }
+    Commit<Moved> committed;
+    committed.outcome = CommitOutcome::kCommitted;
+    ASSERT_EQ(gate.Moved(move, committed), Gate::Answer::kGo);
+    for (const ReadyRecord& record : out) {
+      if (history.Chance(1)) return;  // Killed between two effects.
+      const ProducerId producer = order.id(record.producer);
+      gate.Leaves(producer, record.seq);
+      Seq& sent = outside.done[producer];
+      if (record.seq <= sent) {
+        ASSERT_TRUE(gate.MayHaveLeft(producer, record.seq)) << "a repeat that nobody announced";
+        continue;
+      }
+      ASSERT_EQ(record.seq, sent + 1) << "out of its producer's order";
+      sent = record.seq;
+      outside.values[std::string(record.producer)].emplace_back(record.view.value.value_or("null"));
+    }
+    gate.Left();
+  }
+}
+
+TEST(ProducerOrderPropertyTest, EachProducersRecordsLeaveOnceInOrderThroughFailoversAndCrashes) {
+  for (uint64_t seed = 1; seed <= 400; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    HistoryShape shape;
+    shape.producers = 1 + static_cast<int>(seed % 5);
+    shape.epochs = 1 + static_cast<int>(seed % 3);
+    shape.two_topics = seed % 2 == 0;
+    shape.unordered_reinjection = seed % 4 < 2;
+    History history(seed, shape);
+    Outside outside;
+    SeqCursor cursor{"g", StreamId(1), Term(1), {}};
+    std::map<std::string, std::vector<std::string>> expected;
+    for (const Written* written : history.Ledgered()) {
+      expected[written->producer].push_back(written->value.value_or("null"));
+    }
+    for (int life = 0; life < 60 && outside.values != expected; ++life) {
+      Live(history, cursor, outside, life < 20 ? history.Pick(200) : 5'000);
+      ASSERT_FALSE(HasFatalFailure());
+    }
+    ASSERT_EQ(outside.values, expected);
+  }
+}
+
+// ---------------------------------------------------------------- the gate
+
+TEST(SeqGateTest, DoubtIsHeldResentOrSkippedForEachProducer) {
+  const SeqCursor opened{"g",
+                         StreamId(1),
+                         Term(3),
+                         {{ProducerId(1), Seq(5), Seq(2)}, {ProducerId(2), Seq(4), Seq(4)}}};
+  SeqGate held({"orders", 0}, opened);
+  EXPECT_TRUE(held.in_doubt());
+  EXPECT_TRUE(IsInDoubt(held.Resolve(InDoubtPolicy::kHold, true)));
+  EXPECT_TRUE(IsInDoubt(held.Resolve(InDoubtPolicy::kResend, false)));
+  SeqGate resent({"orders", 0}, opened);
+  ASSERT_TRUE(resent.Resolve(InDoubtPolicy::kResend, true).ok());
+  EXPECT_EQ(resent.done().at(ProducerId(1)), Seq(2));
+  EXPECT_TRUE(resent.MayHaveLeft(ProducerId(1), Seq(5)));
+  EXPECT_FALSE(resent.MayHaveLeft(ProducerId(1), Seq(6)));
+  SeqGate skipped({"orders", 0}, opened);
+  ASSERT_TRUE(skipped.Resolve(InDoubtPolicy::kSkip, true).ok());
+  EXPECT_EQ(skipped.done().at(ProducerId(1)), Seq(5));
+  EXPECT_TRUE(skipped.owes_done());
+}
+
+TEST(SeqGateTest, DonesThatAreOwedGoWithTheNextIntentOrAlone) {
+  SeqGate gate({"orders", 0}, {"g", StreamId(1), Term(3), {}});
+  const ProducerId a(1);
+  const ProducerId b(2);
+  Commit<Moved> committed;
+  committed.outcome = CommitOutcome::kCommitted;
+  MoveSeqCursorRequest move = gate.Move({{a, Seq(2)}});
+  EXPECT_THAT(move.marks, ElementsAre(SeqMark{a, Seq(2), Seq(0)}));
+  EXPECT_EQ(move.term, Term(3));
+  ASSERT_EQ(gate.Moved(move, committed), Gate::Answer::kGo);
+  gate.Leaves(a, Seq(1));
+  gate.Leaves(a, Seq(2));
+  gate.Left();
+  EXPECT_TRUE(gate.owes_done());
+  move = gate.Move({{b, Seq(1)}});
+  EXPECT_THAT(move.marks, ElementsAre(SeqMark{a, Seq(2), Seq(2)}, SeqMark{b, Seq(1), Seq(0)}));
+  Commit<Moved> fenced;
+  fenced.outcome = CommitOutcome::kNotCommitted;
+  fenced.refusal = Refusal::kFenced;
+  EXPECT_EQ(gate.Moved(move, fenced), Gate::Answer::kFenced);
+  EXPECT_TRUE(gate.owes_done());
+  ASSERT_EQ(gate.Moved(move, committed), Gate::Answer::kGo);
+  EXPECT_FALSE(gate.owes_done());
+  EXPECT_DEATH(gate.Leaves(b, Seq(2)), "once, in order|durable intent");
+}
+
+}  // namespace
+}  // namespace lockstep

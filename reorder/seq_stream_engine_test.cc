@@ -1,0 +1,220 @@
+// One stream's engine in per-producer mode against an in-process Kafka and the ledger in memory.
+#include "reorder/seq_stream_engine.h"
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/kafka/kafka_admin.h"
+#include "common/kafka/kafka_producer.h"
+#include "common/kafka/mock_cluster.h"
+#include "common/model/record_header.h"
+#include "db-ledger/memory_ledger.h"
+
+namespace lockstep {
+namespace {
+
+using std::chrono::milliseconds;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+// Keeps what left, as `A1`, with `?` if it may have been sent before.
+class ListSink final : public Sink {
+ public:
+  SinkKind kind() const override { return SinkKind::kBlind; }
+  absl::StatusOr<std::optional<Position>> Last() override {
+    return absl::UnimplementedError("blind");
+  }
+  absl::Status Write(std::span<const ReadyRecord> records) override {
+    for (const ReadyRecord& record : records) {
+      if (static_cast<int64_t>(seen.size()) == breaks_after)
+        return absl::UnavailableError("broken");
+      seen.push_back(absl::StrCat(std::string(record.producer), record.seq.value(),
+                                  record.in_doubt ? "?" : ""));
+    }
+    return absl::OkStatus();
+  }
+  absl::Status Sync() override { return absl::OkStatus(); }
+
+  std::vector<std::string> seen;
+  int64_t breaks_after = -1;
+};
+
+class SeqStreamEngineTest : public testing::Test {
+ protected:
+  static constexpr char kTopic[] = "orders";
+
+  void SetUp() override {
+    auto cluster = MockCluster::Start();
+    ASSERT_TRUE(cluster.ok()) << cluster.status();
+    cluster_ = std::move(*cluster);
+    ASSERT_TRUE(cluster_->CreateTopic(kTopic, 1).ok());
+    auto producer =
+        KafkaProducer::Open({.kafka = {.brokers = cluster_->brokers()}, .linger_ms = 0});
+    ASSERT_TRUE(producer.ok()) << producer.status();
+    producer_ = std::move(*producer);
+  }
+  void Write(const std::vector<std::string>& words) {
+    const auto handle = producer_->Topic(kTopic);
+    ASSERT_TRUE(handle.ok());
+    for (const std::string& word : words) {
+      const std::string name = word.substr(0, 1);
+      std::string header;
+      AppendRecordHeader({terms_[name], Seq(std::stoll(word.substr(1))), "7", name}, header);
+      const KafkaHeaderView view{kRecordHeaderKey, header};
+      KafkaRecordView record;
+      record.value = word;
+      record.headers = {&view, 1};
+      ASSERT_TRUE(producer_->Produce(*handle, record, 0).ok());
+    }
+    std::vector<DeliveryReport> reports;
+    for (int i = 0; i < 100 && reports.size() < words.size(); ++i) {
+      producer_->Poll(milliseconds(200), reports);
+    }
+    ASSERT_EQ(reports.size(), words.size());
+  }
+  void Open(const std::string& name) {
+    OpenProducerRequest request{name, "jsonl:in", kTopic, 1, {{0, Offset(0)}}, "cluster", kTopic};
+    const auto opened = writer_.OpenProducer(request);
+    ASSERT_TRUE(opened.committed()) << opened.why;
+    ids_[name] = opened.value.producer;
+    terms_[name] = opened.value.streams[0].term;
+    stream_ = opened.value.streams[0].stream;
+    ASSERT_TRUE(writer_.CloseEarlierTerms(ids_[name], {{stream_, terms_[name]}}).committed());
+  }
+  void Append(const std::string& name, int64_t first_seq, const std::string& offsets) {
+    AppendRequest request{ids_[name], {}, {}};
+    RunToAppend run{stream_, terms_[name], {}};
+    run.run.producer = ids_[name];
+    run.run.term = terms_[name];
+    run.run.first_seq = Seq(first_seq);
+    run.run.offsets = OffsetRanges::Parse(offsets).value();
+    run.run.last_seq = Seq(first_seq + run.run.offsets.count() - 1);
+    request.runs = {run};
+    const auto appended = writer_.Append(request);
+    ASSERT_TRUE(appended.committed()) << appended.why;
+  }
+  StreamEngineOptions Options() const {
+    StreamEngineOptions options;
+    options.mode = ReorderMode::kPerProducer;
+    options.group = "g";
+    options.until_end = true;
+    options.stall_timeout = milliseconds(400);
+    options.reader.kafka.brokers = cluster_->brokers();
+    options.reader.topics = {kTopic};
+    options.reader.stream = {kTopic, 0};
+    return options;
+  }
+  StreamResult Run(const StreamEngineOptions& options, Sink& sink) {
+    StreamProgress progress;
+    return SeqStreamEngine(options, gate_, gate_, sink, progress).Run([] { return false; });
+  }
+  std::vector<SeqMark> Marks() { return gate_.ReadSeqCursors().value().at(0).marks; }
+
+  std::unique_ptr<MockCluster> cluster_;
+  std::unique_ptr<KafkaProducer> producer_;
+  LedgerState state_{true};
+  MemoryLedger writer_{&state_, kAllRules, "writer"};
+  MemoryLedger gate_{&state_, kAllRules, "gate"};
+  MemoryLedger admin_{&state_, kAllRules, "admin"};
+  std::map<std::string, ProducerId> ids_;
+  std::map<std::string, Term> terms_;
+  StreamId stream_;
+};
+
+TEST_F(SeqStreamEngineTest, AFailoverGoesOnByCountWhateverTheOrderOfTheLog) {
+  Open("A");
+  Open("B");
+  Append("A", 1, "{[0,1),[2,3),[4,5)}");
+  Append("B", 1, "{[1,2),[3,4)}");
+  Write({"A1", "B1", "A2"});
+  ListSink first;
+  first.breaks_after = 3;
+  EXPECT_EQ(Run(Options(), first).exit_code, ExitCode::kNo) << "A3 and B2 are missing";
+  EXPECT_THAT(first.seen, ElementsAre("A1", "B1", "A2"));
+  ASSERT_TRUE(admin_.BeginEpoch({Epoch(1), true, "", "test"}).committed());
+  Write({"A1", "A2", "A3", "B1", "B2"});  // Re-injected, in no order but their own.
+  ListSink second;
+  const StreamResult result = Run(Options(), second);
+  EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+  EXPECT_THAT(second.seen, ElementsAre("A3", "B2"));
+  EXPECT_THAT(Marks(),
+              ElementsAre(SeqMark{ids_["A"], Seq(3), Seq(3)}, SeqMark{ids_["B"], Seq(2), Seq(2)}));
+  EXPECT_EQ(Run(Options(), second).emitted, 0);
+}
+
+TEST_F(SeqStreamEngineTest, AHoleOfOneProducerIsNamedAndTheOthersGoOn) {
+  Open("A");
+  Open("B");
+  Append("A", 1, "{[0,2)}");
+  Append("B", 1, "{[2,4)}");
+  Write({"A1", "A2", "B2"});
+  ListSink sink;
+  const StreamResult result = Run(Options(), sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kNo);
+  EXPECT_THAT(std::string(result.why.message()), HasSubstr("(B, term 1, seq 1) at 1:2"));
+  EXPECT_THAT(sink.seen, ElementsAre("A1", "A2"));
+}
+
+TEST_F(SeqStreamEngineTest, WhatASinkThatBrokeMayHaveSentIsListedAndHeld) {
+  Open("A");
+  Append("A", 1, "{[0,3)}");
+  Write({"A1", "A2", "A3"});
+  ListSink broken;
+  broken.breaks_after = 1;
+  EXPECT_EQ(Run(Options(), broken).exit_code, ExitCode::kCouldNot);
+  EXPECT_THAT(Marks(), ElementsAre(SeqMark{ids_["A"], Seq(3), Seq(0)}));
+  ListSink held;
+  const StreamResult result = Run(Options(), held);
+  EXPECT_EQ(result.exit_code, ExitCode::kRefused);
+  EXPECT_TRUE(result.held_in_doubt);
+  EXPECT_EQ(result.in_doubt_records.size(), 3U);
+  EXPECT_THAT(held.seen, IsEmpty());
+  StreamEngineOptions resend = Options();
+  resend.in_doubt = InDoubtPolicy::kResend;
+  resend.old_gate_is_dead = true;
+  ListSink again;
+  EXPECT_EQ(Run(resend, again).exit_code, ExitCode::kYes);
+  EXPECT_THAT(again.seen, ElementsAre("A1?", "A2?", "A3?"));
+}
+
+TEST_F(SeqStreamEngineTest, UnknownOutcomesAreAskedAgainAndNothingLeavesBefore) {
+  Open("A");
+  Append("A", 1, "{[0,1)}");
+  Write({"A1"});
+  int calls = 0;
+  ListSink sink;
+  gate_.SetFate([&](const PendingCommit& commit) {
+    if (commit.call != "MoveSeqCursor" || ++calls > 6) return CommitFate::kDurable;
+    EXPECT_THAT(sink.seen, IsEmpty()) << "an effect left before its intent was durable";
+    return calls % 2 == 0 ? CommitFate::kUnknownApplied : CommitFate::kUnknownNotApplied;
+  });
+  EXPECT_EQ(Run(Options(), sink).exit_code, ExitCode::kYes);
+  EXPECT_THAT(sink.seen, ElementsAre("A1"));
+}
+
+TEST_F(SeqStreamEngineTest, AGroupThatKeepsPositionsOrHasNoCursorAfterAFailoverIsRefused) {
+  Open("A");
+  ASSERT_TRUE(gate_.OpenGate("g", {{kTopic, 0}}, true).committed());
+  ListSink sink;
+  StreamResult result = Run(Options(), sink);
+  EXPECT_THAT(std::string(result.why.message()), HasSubstr("keeps a position"));
+  EXPECT_NE(result.exit_code, ExitCode::kYes);
+  ASSERT_TRUE(admin_.BeginEpoch({Epoch(1), true, "", "test"}).committed());
+  StreamEngineOptions options = Options();
+  options.group = "other";
+  result = Run(options, sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kRefused);
+  EXPECT_THAT(std::string(result.why.message()), HasSubstr("--from start"));
+  options.from_start = true;
+  EXPECT_EQ(Run(options, sink).exit_code, ExitCode::kYes);
+}
+
+}  // namespace
+}  // namespace lockstep
