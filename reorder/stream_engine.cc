@@ -87,6 +87,7 @@ void StreamResult::Add(const StreamResult& later) {
   parking.fetches_bound += later.parking.fetches_bound;
   parking.records_fetched += later.parking.records_fetched;
   wire_bytes += later.wire_bytes;
+  spill_pause = std::max(spill_pause, later.spill_pause);
   polls += later.polls;
   in_doubt += later.in_doubt;
   exit_code = later.exit_code;
