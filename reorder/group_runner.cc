@@ -39,6 +39,7 @@ AfterEnd JudgeEnd(const StreamResult& result) {
   if (absl::IsAborted(result.why) && !result.epoch_is_over) return AfterEnd::kReopen;
   // Somebody may say meanwhile what became of it (`lockstep-ledger cursor set`).
   if (result.held_in_doubt) return AfterEnd::kReopen;
+  if (result.could_not_reach) return AfterEnd::kReopen;
   return AfterEnd::kEndProgram;
 }
 

@@ -198,6 +198,15 @@ TEST_F(GroupRunnerTest, WhatIsInDoubtHoldsItsStreamOnly) {
   EXPECT_EQ(opened(1), 3);
 }
 
+TEST_F(GroupRunnerTest, WhatCannotBeReachedWhenAStreamIsOpenedIsTriedAgain) {
+  StreamResult away = Ended(ExitCode::kCouldNot, absl::UnavailableError("no ledger"));
+  away.could_not_reach = true;
+  ends_[1] = {away, away};
+  group_.changes = {{Kind::kAssigned, {0, 1}}};
+  EXPECT_TRUE(Run([&] { return running().size() == 2; }).ok());
+  EXPECT_EQ(opened(1), 3);
+}
+
 TEST_F(GroupRunnerTest, AStreamThatFailsEndsTheProgramWithItsCode) {
   ends_[1] = {Ended(ExitCode::kCouldNot, absl::UnavailableError("sink: disk full"))};
   group_.changes = {{Kind::kAssigned, {0, 1}}};

@@ -1,6 +1,8 @@
 #include "reorder/kafka_relay.h"
 
 #include <atomic>
+#include <chrono>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -16,8 +18,15 @@
 namespace lockstep {
 namespace {
 
+using std::chrono::steady_clock;
+
 constexpr std::chrono::milliseconds kLookEvery{20};
+constexpr std::chrono::milliseconds kIdleProof{500};
 constexpr size_t kInFlightBytesMax = size_t{32} << 20;  // A stream; half as much is queued for it.
+
+bool AllAcknowledged(const StreamSourceFacts::Facts& facts) {
+  return CompareSourcePositions(facts.acknowledged, facts.last_given) >= 0;
+}
 
 }  // namespace
 
@@ -51,7 +60,7 @@ absl::Status KafkaRelay::Check(Ledger& ledger) const {
     for (const Head& head : page.heads) {
       if (head.name != name_) continue;
       known = true;
-      if (options_.from_start && head.last_seq > Seq(0)) {
+      if (options_.from_start && !options_.from_start_if_new && head.last_seq > Seq(0)) {
         return absl::FailedPreconditionError(
             absl::StrCat("group ", options_.group, " has sent ",
                          ToString(options_.source.reader.stream), " to ", options_.topic, " up to ",
@@ -112,13 +121,20 @@ absl::Status KafkaRelay::Relay(const StopRequested& stop_requested, StreamResult
   Producer producer(std::move(options), std::move(source), std::move(ledger));
 
   absl::Status status;
+  std::optional<steady_clock::time_point> stop_asked;
   std::atomic<bool> ended{false};
   std::thread thread([&] {
     status = producer.Run();
     ended = true;
   });
   while (!ended) {
-    if (stop_requested()) producer.Stop();
+    if (stop_requested()) {
+      if (!stop_asked.has_value()) stop_asked = steady_clock::now();
+      // All that was given is acknowledged: the source is asked once more whether there is nothing.
+      const StreamSourceFacts::Facts facts = facts_->Get();
+      const bool perhaps_idle = !facts.nothing_came && AllAcknowledged(facts);
+      if (!perhaps_idle || steady_clock::now() - *stop_asked > kIdleProof) producer.Stop();
+    }
     const ProducerProgress now = producer.progress();
     progress_->emitted = now.records;
     progress_->ready = now.ready;
@@ -129,8 +145,7 @@ absl::Status KafkaRelay::Relay(const StopRequested& stop_requested, StreamResult
   progress_->emitted = result.emitted = end.records;
   LOCKSTEP_RETURN_IF_ERROR(status);
   const StreamSourceFacts::Facts facts = facts_->Get();
-  const bool drained =
-      !facts.waiting && CompareSourcePositions(facts.acknowledged, facts.last_given) >= 0;
+  const bool drained = !facts.waiting && facts.nothing_came && AllAcknowledged(facts);
   if (end.source_ended || (drained && !options_.source.until_end)) return absl::OkStatus();
   return absl::CancelledError("stopped with work left");
 }

@@ -31,6 +31,7 @@ std::string RelayProducerName(const std::string& group, const StreamName& input)
 struct KafkaRelayOptions {
   ReorderMode mode = ReorderMode::kGate;  // kGate or kRecover.
   bool from_start = false;
+  bool from_start_if_new = false;  // As StreamEngineOptions'.
   std::string group = {};
   std::string topic = {};  // The output's.
   KafkaConfig kafka = {};  // The output's brokers.

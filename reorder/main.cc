@@ -138,6 +138,7 @@ std::unique_ptr<StreamRunner> MakeRelay(const CommonOptions& common, const Reord
   KafkaRelayOptions relay;
   relay.mode = engine.mode;
   relay.from_start = engine.from_start;
+  relay.from_start_if_new = engine.from_start_if_new;
   relay.group = engine.group;
   relay.topic = options.sink_spec.target;
   relay.kafka = common.Kafka();
@@ -281,10 +282,12 @@ StreamResult RunOne(const CommonOptions& common, const ReorderOptions& options,
   auto sinks = MakeSinks(options.sink_spec, {stream}, options.sink_settings);
   result.why = !ledger.ok() ? ledger.status() : sinks.status();
   result.exit_code = ExitCodeOf(result.why);
+  result.could_not_reach = absl::IsUnavailable(result.why);
   if (!result.why.ok()) return result;
-  // --buffer bounded keeps its part of what all partitions could take; spilling can change it.
+  // A stream comes here in any state: new, or sent in part by another process.
   StreamEngineOptions engine =
       EngineOptions(common, options, found, stream, static_cast<size_t>(found.partition_count));
+  engine.from_start_if_new = true;
   if (engine.buffer.kind != BufferOptions::Kind::kMemory) engine.share = &share;
   return MakeEngine(common, options, engine, **ledger, sinks->front().get(), progress)
       ->Run(stop_requested);

@@ -146,7 +146,7 @@ absl::Status StreamEngine::OpenGate() {
                                              ToString(stream)));
   }
   const Cursor& cursor = opened.value.cursors.at(0);
-  if (options_.from_start && cursor.intent.has_value()) {
+  if (options_.from_start && !options_.from_start_if_new && cursor.intent.has_value()) {
     return absl::FailedPreconditionError(absl::StrCat(
         "group ", options_.group, " has sent ", ToString(stream), " up to ",
         ToString(*cursor.intent), "; --from start is for a group that has sent nothing"));

@@ -43,6 +43,7 @@ struct StreamEngineOptions {
   ReorderMode mode = ReorderMode::kGate;
   std::string group = {};
   bool from_start = false;
+  bool from_start_if_new = false;  // A group that has sent something goes on, whatever from_start.
   // kReplay: the first position wanted; nullopt: all, which is refused once the ledger or the log
   // has lost its start.
   std::optional<Position> replay_from = {};
@@ -81,6 +82,9 @@ struct StreamResult {
   bool waiting = false;        // It waited for something when it was stopped.
   std::string checksum = {};   // The sink's.
   bool held_in_doubt = false;  // It ended because what is in doubt was held.
+  // Ledger or sink could not be reached when the stream was opened. That passes; a process that
+  // ended would hand its streams to others that cannot reach it either.
+  bool could_not_reach = false;
   bool epoch_is_over = false;  // It was fenced by a new epoch, not by another gate.
 
   // Adds what another stream, or this one at another time, counted (peaks, too: an upper bound);

@@ -93,10 +93,9 @@ absl::Status StreamSource::Poll(size_t max, milliseconds timeout,
   while (next_ < ready_.size() && events.size() < max) {
     events.push_back(ToEvent(ready_[next_++], headers_));
   }
-  if (!events.empty()) {
-    MutexLock lock(facts_->mu_);
-    facts_->facts_.last_given = events.back().at;
-  }
+  MutexLock lock(facts_->mu_);
+  facts_->facts_.nothing_came = events.empty();
+  if (!events.empty()) facts_->facts_.last_given = events.back().at;
   return absl::OkStatus();
 }
 

@@ -53,7 +53,8 @@ class StreamSourceFacts {
     ParkingStats parking = {};
     int64_t polls = 0;
     int64_t wire_bytes = 0;
-    bool waiting = false;         // For something, when it was last asked.
+    bool waiting = false;         // For something, when it was last asked, and …
+    bool nothing_came = false;    // … there was nothing.
     std::string last_given = {};  // Source position.
     std::string acknowledged = {};
   };

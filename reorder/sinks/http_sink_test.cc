@@ -365,6 +365,16 @@ TEST_F(HttpSinkTest, AnAnswerWithoutEndIsNotKept) {
   ASSERT_EQ(Send(1, 1), absl::OkStatus());
 }
 
+TEST_F(HttpSinkTest, ALongAnswerIsAnAnswer) {
+  const std::string page(2 << 20, 'x');
+  const std::string length = absl::StrCat("Content-Length: ", page.size(), "\r\n\r\n", page);
+  RawServer server({absl::StrCat("HTTP/1.1 200 OK\r\n", length),
+                    absl::StrCat("HTTP/1.1 400 Bad Request\r\n", length)});
+  Open(server.port);
+  ASSERT_EQ(Send(1, 1), absl::OkStatus());
+  EXPECT_EQ(Send(2, 2).code(), absl::StatusCode::kInvalidArgument);
+}
+
 // ---------------------------------------------------------------- TLS
 
 // A certificate for 127.0.0.1 that signs itself.
