@@ -362,7 +362,7 @@ Commit<std::vector<StreamId>> PostgresLedger::Seal(const std::string& producer) 
       kSeal, PgParams().Text(producer),
       [](const PgRows& rows, std::vector<StreamId>& sealed, bool& solo) {
         for (int i = 0; i < rows.size(); ++i) {
-          sealed.push_back(StreamId(rows.Int(i, 0)));
+          sealed.emplace_back(rows.Int(i, 0));
           solo = rows.Bool(i, 1);
         }
         return absl::OkStatus();

@@ -146,8 +146,8 @@ class ChunkParking final : public ParkingBuffer {
   absl::Status Load(Chunk& chunk);
   absl::Status Fetch(Chunk& chunk);
   struct Place {  // Where the next of a segment's records is taken back to.
-    Segment* segment;
-    Seq expected;
+    Segment* segment = nullptr;
+    Seq expected = {};
   };
   void TakeBack(int topic, const FetchedRecord& record, std::vector<Place>& places);
   void Count(const Chunk& chunk, int64_t sign);
