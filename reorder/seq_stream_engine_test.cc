@@ -169,19 +169,23 @@ TEST_F(SeqStreamEngineTest, WhatASinkThatBrokeMayHaveSentIsListedAndHeld) {
   ListSink broken;
   broken.breaks_after = 1;
   EXPECT_EQ(Run(Options(), broken).exit_code, ExitCode::kCouldNot);
-  EXPECT_THAT(Marks(), ElementsAre(SeqMark{ids_["A"], Seq(3), Seq(0)}));
+  // The first batch: what had arrived, three records if the broker was quick.
+  ASSERT_THAT(Marks(), testing::SizeIs(1));
+  const SeqMark mark = Marks()[0];
+  EXPECT_EQ(mark.done, Seq(0));
+  const int64_t batch = mark.intent.value();
   ListSink held;
   const StreamResult result = Run(Options(), held);
   EXPECT_EQ(result.exit_code, ExitCode::kRefused);
   EXPECT_TRUE(result.held_in_doubt);
-  EXPECT_EQ(result.in_doubt_records.size(), 3U);
+  EXPECT_EQ(static_cast<int64_t>(result.in_doubt_records.size()), batch);
   EXPECT_THAT(held.seen, IsEmpty());
   StreamEngineOptions resend = Options();
   resend.in_doubt = InDoubtPolicy::kResend;
   resend.old_gate_is_dead = true;
   ListSink again;
   EXPECT_EQ(Run(resend, again).exit_code, ExitCode::kYes);
-  EXPECT_THAT(again.seen, ElementsAre("A1?", "A2?", "A3?"));
+  EXPECT_THAT(again.seen, ElementsAre("A1?", batch > 1 ? "A2?" : "A2", batch > 2 ? "A3?" : "A3"));
 }
 
 TEST_F(SeqStreamEngineTest, UnknownOutcomesAreAskedAgainAndNothingLeavesBefore) {
