@@ -608,12 +608,18 @@ TEST_F(StreamEngineTest, OfABatchThatFailsOnlyWhatTheSinkDoesNotKnowStaysInDoubt
   Write(kTopic, {"A1", "A2", "A3", "A4"});
   Append("A", 1, "{[0,4)}");
   ListSink dying(SinkKind::kBlind);
-  dying.outside = absl::UnavailableError("gone");
   dying.known_done = At(1, 1);
+  // The batch with the last record: all four records if the broker was quick.
+  dying.after_write = [&] {
+    if (dying.last == At(1, 3)) dying.outside = absl::UnavailableError("gone");
+  };
   const StreamResult died = Run(Options(), dying);
   EXPECT_EQ(died.exit_code, ExitCode::kCouldNot);
-  EXPECT_EQ(died.emitted, 2);
-  EXPECT_EQ(CursorNow().done, At(1, 1));
+  ASSERT_TRUE(CursorNow().done.has_value());
+  const int64_t done = CursorNow().done->offset.value();
+  EXPECT_GE(done, 1);
+  EXPECT_LT(done, 3);
+  EXPECT_EQ(died.emitted, done + 1);
   EXPECT_EQ(CursorNow().intent, At(1, 3));
 
   StreamEngineOptions again = Options();
@@ -621,7 +627,11 @@ TEST_F(StreamEngineTest, OfABatchThatFailsOnlyWhatTheSinkDoesNotKnowStaysInDoubt
   again.old_gate_is_dead = true;
   ListSink sink(SinkKind::kBlind);
   EXPECT_EQ(Run(again, sink).exit_code, ExitCode::kYes);
-  EXPECT_THAT(sink.seen, ElementsAre("A3=A3?", "A4=A4?"));
+  if (done == 1) {
+    EXPECT_THAT(sink.seen, ElementsAre("A3=A3?", "A4=A4?"));
+  } else {
+    EXPECT_THAT(sink.seen, ElementsAre("A4=A4?"));
+  }
 }
 
 TEST_F(StreamEngineTest, ContradictionsStopIt) {
