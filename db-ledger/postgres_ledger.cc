@@ -405,6 +405,17 @@ Commit<Moved> PostgresLedger::MoveCursor(const MoveCursorRequest& request) {
   return ChangeMoved(kMoveCursor, params);
 }
 
+void AddMove(const MoveSeqCursorRequest& move, PgParams& params) {
+  std::vector<int64_t> producers, intents, dones;
+  for (const SeqMark& mark : move.marks) {
+    producers.push_back(mark.producer.value());
+    intents.push_back(mark.intent.value());
+    dones.push_back(mark.done.value());
+  }
+  params.Text(move.group).Int(move.stream.value()).Int(move.term.value());
+  params.Ints(producers).Ints(intents).Ints(dones);
+}
+
 Commit<OpenedSeqGate> PostgresLedger::OpenSeqGate(const std::string& group,
                                                   const StreamName& stream, bool create) {
   if (const auto valid = ValidateOpenGate(group, {stream}); !valid.ok()) {
@@ -430,15 +441,8 @@ Commit<Moved> PostgresLedger::MoveSeqCursor(const MoveSeqCursorRequest& request)
   if (const auto valid = ValidateMoveSeqCursor(request); !valid.ok()) {
     return Refused<Moved>(Refusal::kInvalid, Text(valid));
   }
-  std::vector<int64_t> producers, intents, dones;
-  for (const SeqMark& mark : request.marks) {
-    producers.push_back(mark.producer.value());
-    intents.push_back(mark.intent.value());
-    dones.push_back(mark.done.value());
-  }
   PgParams params;
-  params.Text(request.group).Int(request.stream.value()).Int(request.term.value());
-  params.Ints(producers).Ints(intents).Ints(dones);
+  AddMove(request, params);
   return ChangeMoved(kMoveCursorSeq, params);
 }
 

@@ -127,6 +127,9 @@ class PostgresLedger final : public Ledger, public SeqCursors {
   bool solo_ = false;  // As last read or answered.
 };
 
+// The parameters of lockstep.move_cursor_seq, for a statement that does more than that.
+void AddMove(const MoveSeqCursorRequest& move, PgParams& params);
+
 }  // namespace lockstep
 
 #endif  // LOCKSTEP_DB_LEDGER_POSTGRES_LEDGER_H_

@@ -38,7 +38,7 @@ Gate::Gate(Options options, const Cursor& opened)
 
 // std::optional orders nullopt below every position, which is what "nothing yet" means here.
 absl::Status Gate::CheckOutside(const Doubt& doubt) const {
-  if (doubt.sink == SinkKind::kBlind || (done_ <= doubt.last && doubt.last <= intent_)) {
+  if (!CanBeAsked(doubt.sink) || (done_ <= doubt.last && doubt.last <= intent_)) {
     return absl::OkStatus();
   }
   return absl::FailedPreconditionError(
@@ -54,11 +54,9 @@ absl::Status Gate::CheckOutside(const Doubt& doubt) const {
 absl::Status Gate::Resolve(const Doubt& doubt) {
   LOCKSTEP_RETURN_IF_ERROR(CheckOutside(doubt));
   if (!in_doubt()) return absl::OkStatus();
-  // Effects and cursor of a transactional sink move together: what Last() says is final.
-  const bool old_gate_cannot_send = doubt.sink == SinkKind::kTransactional ||
-                                    doubt.sink == SinkKind::kQueryableFencing ||
-                                    doubt.old_gate_is_dead || !options_.rules.old_gate_dead;
-  const bool answered = doubt.sink != SinkKind::kBlind;
+  const bool old_gate_cannot_send =
+      Fences(doubt.sink) || doubt.old_gate_is_dead || !options_.rules.old_gate_dead;
+  const bool answered = CanBeAsked(doubt.sink);
   if ((!answered && doubt.policy == InDoubtPolicy::kHold) || !old_gate_cannot_send) {
     return InDoubtError(absl::StrCat(
         "group ", options_.group, ", stream ", ToString(options_.name), ": what lies in (",

@@ -39,6 +39,14 @@ enum class SinkKind {
   kBlind,             // Nothing can be asked.
 };
 
+// The sink can be asked: doubt resolves itself, if nobody else can write to it.
+inline bool CanBeAsked(SinkKind kind) { return kind != SinkKind::kBlind; }
+// While a process holds the sink, no gate before it can add to what is outside: effects and cursor
+// of a transactional one move together, so what it says is final.
+inline bool Fences(SinkKind kind) {
+  return kind == SinkKind::kTransactional || kind == SinkKind::kQueryableFencing;
+}
+
 // --in-doubt.
 enum class InDoubtPolicy { kHold, kResend, kSkip };
 

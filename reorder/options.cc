@@ -278,11 +278,10 @@ void ReorderOptions::ValidatePerProducer(std::vector<std::string>& complaints) c
     if (typed) complaints.push_back(absl::StrCat("--mode per-producer does not go with ", what));
   };
   const SinkSpec::Kind kind = sink_spec.kind;
-  refuse(kind == SinkSpec::Kind::kExec,
-         "--sink exec:COMMAND, which answers by position: http or jsonl:-");
-  refuse(kind == SinkSpec::Kind::kTable || kind == SinkSpec::Kind::kKafka ||
-             (kind == SinkSpec::Kind::kJsonl && !TakesStdout(sink_spec)),
-         "a sink that tells how far it is by position (jsonl:FILE, table, kafka): http or jsonl:-");
+  refuse(
+      kind == SinkSpec::Kind::kKafka || (kind == SinkSpec::Kind::kJsonl && !TakesStdout(sink_spec)),
+      "a sink that tells how far it is by position (jsonl:FILE, kafka): table, exec, http or "
+      "jsonl:-");
   refuse(buffer_kind == BufferKind::kBounded,
          "--buffer bounded, which needs the ledger's order: auto, spill or memory");
   refuse(plan, "--plan: nothing is put in order");

@@ -128,14 +128,48 @@ void ProducerOrder::Emit(Producer& producer, const RecordView& view,
   const Run& run = producer.runs.front();
   LOCKSTEP_CHECK(run.first_seq <= producer.next && producer.next <= run.last_seq,
                  "what goes out is named by the first run at hand (2)");
+  if (producer.given_from == Seq(0)) {
+    producer.given_from = producer.next;
+    given_.push_back(run.producer);
+  }
   ReadyRecord& ready = out.emplace_back();
-  ready.position = PositionOf(run, producer.next);
+  ready.position = PositionOfNext(producer);
   ready.producer = producer.head.name;
   ready.term = run.term;
   ready.seq = producer.next;
   ready.view = view;
-  if (producer.next == run.last_seq) producer.runs.pop_front();
+  if (producer.next == run.last_seq) {
+    producer.runs.pop_front();
+    producer.range = 0;
+    producer.range_index = 0;
+  }
   ++producer.next;
+}
+
+// Seqs only ascend, so each range of a run is stepped over once.
+Position ProducerOrder::PositionOfNext(Producer& producer) {
+  const Run& run = producer.runs.front();
+  const auto& ranges = run.offsets.ranges();
+  const int64_t index = producer.next - run.first_seq;
+  while (index - producer.range_index >= ranges[producer.range].size()) {
+    producer.range_index += ranges[producer.range++].size();
+  }
+  return {run.epoch, ranges[producer.range].first + (index - producer.range_index)};
+}
+
+std::vector<SeqRange> ProducerOrder::given() const {
+  std::vector<SeqRange> ranges;
+  for (const ProducerId id : given_) {
+    const Producer& producer = producers_.at(id);
+    ranges.push_back({id, producer.given_from, producer.next - 1});
+  }
+  return ranges;
+}
+
+void ProducerOrder::Release() {
+  parking_->ReleaseUnparked();
+  for (const ProducerId id : given_) producers_.at(id).given_from = Seq(0);
+  given_.clear();
 }
 
 absl::Status ProducerOrder::Park(Producer& producer, int topic, const FetchedRecord& record) {

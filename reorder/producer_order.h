@@ -46,6 +46,14 @@ struct ProducerOrderOptions {
   ForeignPolicy foreign = ForeignPolicy::kFail;
 };
 
+// Consecutive seqs of one producer.
+struct SeqRange {
+  ProducerId producer;
+  Seq first;
+  Seq last;
+  bool operator==(const SeqRange&) const = default;
+};
+
 class ProducerOrder {
  public:
   // `done`: the last seq of each producer that was sent; one that is missing has sent nothing.
@@ -69,7 +77,9 @@ class ProducerOrder {
   // REQUIRES: a page was added.
   absl::Status Take(int topic, const FetchedRecord& record, std::vector<ReadyRecord>& out);
 
-  void Release() { parking_->ReleaseUnparked(); }
+  // What came out since the last Release: one range a producer, whatever the records' order.
+  std::vector<SeqRange> given() const;
+  void Release();
 
   // --- facts
 
@@ -107,9 +117,13 @@ class ProducerOrder {
     std::deque<Run> runs;       // At hand, from `next` on.
     Seq read_to;                // Last seq of the runs read.
     std::list<Segment> parked;  // Of terms that are not closed, also empty ones.
+    Seq given_from;             // First since Release; 0: none.
+    size_t range = 0;           // Of the first run at hand: `next` lies in it or above, …
+    int64_t range_index = 0;    // … its first offset is that of the run's so-many-th seq.
   };
   enum class Known { kNamed, kVoid, kUnsettled };
 
+  static Position PositionOfNext(Producer& producer);
   Known Judge(const Producer& producer, Term term, Seq seq) const;
   void Emit(Producer& producer, const RecordView& view, std::vector<ReadyRecord>& out);
   absl::Status Park(Producer& producer, int topic, const FetchedRecord& record);
@@ -129,6 +143,7 @@ class ProducerOrder {
   int64_t unsettled_ = 0;  // Producers with something parked that is not settled.
   std::map<ProducerId, Producer> producers_;
   std::map<std::string, ProducerId, std::less<>> ids_;
+  std::vector<ProducerId> given_;  // Producers of which something came out since Release.
   size_t queues_ = 0;
   ResequencerCounts counts_;
 };

@@ -18,60 +18,41 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#include "common/kafka/kafka_reader.h"
 #include "db-ledger/ledger.h"
 #include "reorder/producer_order.h"
-#include "reorder/stream_reader.h"
+#include "reorder/record_reader.h"
 
 namespace lockstep {
 
-class ProducerOrderReader {
+class ProducerOrderReader final : public RecordReader {
  public:
   // `done`: as ProducerOrder's. `ledger` and `parking` must outlive this.
   static absl::StatusOr<std::unique_ptr<ProducerOrderReader>> Open(
       const StreamReaderOptions& options, std::map<ProducerId, Seq> done, Ledger& ledger,
       ParkingBuffer& parking);
 
-  // As StreamReader::Next.
-  absl::Status Next(std::vector<ReadyRecord>& out, std::chrono::milliseconds timeout);
+  // What waiting() names is what one producer, or all of them, wait for; it is known once the
+  // topics were read to their ends.
+  absl::Status Next(std::vector<ReadyRecord>& out, std::chrono::milliseconds timeout) override;
 
-  // What one producer, or all of them, wait for; known once the topics were read to their ends.
-  const std::optional<Waiting>& waiting() const { return waiting_; }
-  const std::vector<Head>& heads_at_start() const { return heads_at_start_; }
-  bool read_a_page() const { return read_a_page_; }
+  int64_t Left() const override { return order_.Left(heads_at_start_); }
+  bool ReachedAll() const override { return Left() == 0; }
+  ResequencerCounts counts() const override { return order_.counts(); }
+  // Until the next call of Next.
   const ProducerOrder& order() const { return order_; }
-  int64_t polls() const { return polls_; }
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   ProducerOrderReader(const StreamReaderOptions& options, std::map<ProducerId, Seq> done,
                       Ledger& ledger, ParkingBuffer& parking, std::unique_ptr<KafkaReader> kafka);
   absl::Status Step(std::vector<ReadyRecord>& out, Clock::time_point deadline);
   absl::StatusOr<bool> ReadPage(std::vector<ReadyRecord>& out);
   absl::Status Start();
-  absl::Status Fetch(Clock::time_point deadline);
   absl::Status Offer(std::vector<ReadyRecord>& out);
   void NoteEnd();
-  void Wait(Waiting waiting);
-  void Pause(Clock::time_point deadline);
 
-  const StreamReaderOptions options_;
-  Ledger* const ledger_;
-  std::unique_ptr<KafkaReader> kafka_;  // Before the batch, which points into it.
   ProducerOrder order_;
-  ReaderBatch batch_;
-  size_t next_ = 0;  // Of batch_.records.
-  bool started_ = false;
-  std::vector<std::optional<Offset>> end_;  // By topic: where it ended, nothing came since.
-  bool read_a_page_ = false;
-  std::vector<Head> heads_at_start_;
   absl::Status error_;  // Final.
-  std::optional<Waiting> waiting_;
-  Clock::time_point last_page_{};
   Clock::time_point fetched_{};
-  std::chrono::milliseconds pause_{1};
-  int64_t polls_ = 0;
 };
 
 }  // namespace lockstep

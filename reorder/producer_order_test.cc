@@ -167,7 +167,7 @@ void Live(History& history, SeqCursor& cursor, Outside& outside, int64_t steps_m
   SeqGate gate({"orders", 0}, cursor);
   // The operator knows the outside: what is in doubt is sent again, and the outside drops repeats
   // (a prefix of it may have left).
-  ASSERT_TRUE(gate.Resolve(InDoubtPolicy::kResend, true).ok());
+  ASSERT_TRUE(gate.Resolve({.policy = InDoubtPolicy::kResend, .old_gate_is_dead = true}).ok());
   FifoParking parking;
   ProducerOrderOptions options{{"orders", 0}, history.epoch(), history.topics()};
   ProducerOrder order(options, gate.done(), parking);
@@ -194,8 +194,7 @@ void Live(History& history, SeqCursor& cursor, Outside& outside, int64_t steps_m
       ++at;
     }
     if (out.empty()) continue;
-    std::map<ProducerId, Seq> batch;
-    for (const ReadyRecord& record : out) batch[order.id(record.producer)] = record.seq;
+    const std::vector<SeqRange> batch = order.given();
     const MoveSeqCursorRequest move = gate.Move(batch);
     for (const SeqMark& mark : move.marks) {
       const auto stored = std::find_if(cursor.marks.begin(), cursor.marks.end(),
@@ -209,10 +208,10 @@ void Live(History& history, SeqCursor& cursor, Outside& outside, int64_t steps_m
     Commit<Moved> committed;
     committed.outcome = CommitOutcome::kCommitted;
     ASSERT_EQ(gate.Moved(move, committed), Gate::Answer::kGo);
+    gate.Leaves(batch);
     for (const ReadyRecord& record : out) {
       if (history.Chance(1)) return;  // Killed between two effects.
       const ProducerId producer = order.id(record.producer);
-      gate.Leaves(producer, record.seq);
       Seq& sent = outside.done[producer];
       if (record.seq <= sent) {
         ASSERT_TRUE(gate.MayHaveLeft(producer, record.seq)) << "a repeat that nobody announced";
@@ -247,54 +246,6 @@ TEST(ProducerOrderPropertyTest, EachProducersRecordsLeaveOnceInOrderThroughFailo
     }
     ASSERT_EQ(outside.values, expected);
   }
-}
-
-// ---------------------------------------------------------------- the gate
-
-TEST(SeqGateTest, DoubtIsHeldResentOrSkippedForEachProducer) {
-  const SeqCursor opened{"g",
-                         StreamId(1),
-                         Term(3),
-                         {{ProducerId(1), Seq(5), Seq(2)}, {ProducerId(2), Seq(4), Seq(4)}}};
-  SeqGate held({"orders", 0}, opened);
-  EXPECT_TRUE(held.in_doubt());
-  EXPECT_TRUE(IsInDoubt(held.Resolve(InDoubtPolicy::kHold, true)));
-  EXPECT_TRUE(IsInDoubt(held.Resolve(InDoubtPolicy::kResend, false)));
-  SeqGate resent({"orders", 0}, opened);
-  ASSERT_TRUE(resent.Resolve(InDoubtPolicy::kResend, true).ok());
-  EXPECT_EQ(resent.done().at(ProducerId(1)), Seq(2));
-  EXPECT_TRUE(resent.MayHaveLeft(ProducerId(1), Seq(5)));
-  EXPECT_FALSE(resent.MayHaveLeft(ProducerId(1), Seq(6)));
-  SeqGate skipped({"orders", 0}, opened);
-  ASSERT_TRUE(skipped.Resolve(InDoubtPolicy::kSkip, true).ok());
-  EXPECT_EQ(skipped.done().at(ProducerId(1)), Seq(5));
-  EXPECT_TRUE(skipped.owes_done());
-}
-
-TEST(SeqGateTest, DonesThatAreOwedGoWithTheNextIntentOrAlone) {
-  SeqGate gate({"orders", 0}, {"g", StreamId(1), Term(3), {}});
-  const ProducerId a(1);
-  const ProducerId b(2);
-  Commit<Moved> committed;
-  committed.outcome = CommitOutcome::kCommitted;
-  MoveSeqCursorRequest move = gate.Move({{a, Seq(2)}});
-  EXPECT_THAT(move.marks, ElementsAre(SeqMark{a, Seq(2), Seq(0)}));
-  EXPECT_EQ(move.term, Term(3));
-  ASSERT_EQ(gate.Moved(move, committed), Gate::Answer::kGo);
-  gate.Leaves(a, Seq(1));
-  gate.Leaves(a, Seq(2));
-  gate.Left();
-  EXPECT_TRUE(gate.owes_done());
-  move = gate.Move({{b, Seq(1)}});
-  EXPECT_THAT(move.marks, ElementsAre(SeqMark{a, Seq(2), Seq(2)}, SeqMark{b, Seq(1), Seq(0)}));
-  Commit<Moved> fenced;
-  fenced.outcome = CommitOutcome::kNotCommitted;
-  fenced.refusal = Refusal::kFenced;
-  EXPECT_EQ(gate.Moved(move, fenced), Gate::Answer::kFenced);
-  EXPECT_TRUE(gate.owes_done());
-  ASSERT_EQ(gate.Moved(move, committed), Gate::Answer::kGo);
-  EXPECT_FALSE(gate.owes_done());
-  EXPECT_DEATH(gate.Leaves(b, Seq(2)), "once, in order|durable intent");
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "common/base/check.h"
+#include "common/base/status_macros.h"
 
 namespace lockstep {
 
@@ -33,39 +34,75 @@ std::map<ProducerId, Seq> SeqGate::intent() const {
   return seqs;
 }
 
-absl::Status SeqGate::Resolve(InDoubtPolicy policy, bool old_gate_is_dead) {
-  if (!in_doubt()) return absl::OkStatus();
-  if (policy == InDoubtPolicy::kHold || !old_gate_is_dead) {
-    return InDoubtError(
-        absl::StrCat("group ", group_, ", stream ", ToString(name_),
-                     ": what lies between done and intent of a producer may have been sent",
-                     old_gate_is_dead ? "" : " and, while its gate lives, may yet be",
-                     ". Make sure that the old gate is dead, ask the outside, then run again with "
-                     "--in-doubt=resend or skip and --old-gate-is-dead"));
+absl::Status SeqGate::CheckOutside(const Doubt& doubt) const {
+  for (const Outside& outside : doubt.last) {
+    const auto found = places_.find(outside.producer);
+    const Place place = found == places_.end() ? Place() : found->second;
+    if (place.done <= outside.last && outside.last <= place.intent) continue;
+    return absl::FailedPreconditionError(absl::StrCat(
+        "sink-is-not-the-outside: group ", group_, " has sent stream ", ToString(name_),
+        " of producer ", outside.name, " up to seq ", place.done.value(), ", at most ",
+        place.intent.value(), "; the sink holds up to ", outside.last.value(),
+        ". Either a newer gate of this group has sent meanwhile (`lockstep-ledger "
+        "cursor list` says), or it is not the sink that this group wrote to; use that "
+        "one, or another group with --from start"));
   }
+  return absl::OkStatus();
+}
+
+absl::Status SeqGate::Resolve(const Doubt& doubt) {
+  const bool answered = CanBeAsked(doubt.sink);
+  LOCKSTEP_RETURN_IF_ERROR(CheckOutside(doubt));
+  if (!in_doubt()) return absl::OkStatus();
+  const bool old_gate_cannot_send = Fences(doubt.sink) || doubt.old_gate_is_dead;
+  if ((!answered && doubt.policy == InDoubtPolicy::kHold) || !old_gate_cannot_send) {
+    return InDoubtError(absl::StrCat(
+        "group ", group_, ", stream ", ToString(name_),
+        ": what lies between done and intent of a producer may have been sent",
+        old_gate_cannot_send ? "" : " and, while its gate lives, may yet be",
+        ". Make sure that the old gate is dead, ask the outside, then run again with ",
+        answered ? "--old-gate-is-dead" : "--in-doubt=resend or skip and --old-gate-is-dead"));
+  }
+  for (const Outside& outside : doubt.last) TakeOutside(outside);
+  if (answered) return absl::OkStatus();
+  resends_ = doubt.policy == InDoubtPolicy::kResend;
   for (auto& [producer, place] : places_) {
-    if (policy == InDoubtPolicy::kSkip) {
-      place.done = place.left = place.intent;
-    } else {
+    if (resends_) {
       place.resend_to = place.intent;
+    } else {
+      place.done = place.leaves = place.intent;
     }
   }
   return absl::OkStatus();
 }
 
-MoveSeqCursorRequest SeqGate::Move(const std::map<ProducerId, Seq>& batch) const {
-  MoveSeqCursorRequest request{group_, stream_, term_, {}};
-  const auto add = [&](ProducerId producer, const Place& place) {
-    const auto last = batch.find(producer);
-    const bool moves = last != batch.end();
-    if (!moves && place.done == place.durable_done) return;
+void SeqGate::TakeOutside(const Outside& outside) {
+  const auto found = places_.find(outside.producer);
+  if (found != places_.end()) found->second.done = found->second.leaves = outside.last;
+}
+
+MoveSeqCursorRequest SeqGate::Move(std::span<const SeqRange> batch) const {
+  std::map<ProducerId, SeqMark> marks;
+  for (const auto& [producer, place] : places_) {
+    if (place.done != place.durable_done) marks[producer] = {producer, place.intent, place.done};
+  }
+  for (const SeqRange& range : batch) {
+    const auto found = places_.find(range.producer);
+    const Place place = found == places_.end() ? Place() : found->second;
     // Never back: what an earlier gate intended stays intended until it was sent again.
-    const Seq intent = moves ? std::max(place.intent, last->second) : place.intent;
-    request.marks.push_back({producer, intent, place.done});
-  };
-  for (const auto& [producer, place] : places_) add(producer, place);
-  for (const auto& [producer, last] : batch) {
-    if (!places_.contains(producer)) add(producer, Place{});
+    marks[range.producer] = {range.producer, std::max(place.intent, range.last), place.done};
+  }
+  MoveSeqCursorRequest request{group_, stream_, term_, {}};
+  for (const auto& [producer, mark] : marks) request.marks.push_back(mark);
+  return request;
+}
+
+MoveSeqCursorRequest SeqGate::MoveDone(std::span<const SeqRange> batch) const {
+  MoveSeqCursorRequest request = Move(batch);
+  std::map<ProducerId, Seq> done;
+  for (const SeqRange& range : batch) done[range.producer] = range.last;
+  for (SeqMark& mark : request.marks) {
+    if (const auto found = done.find(mark.producer); found != done.end()) mark.done = found->second;
   }
   return request;
 }
@@ -83,11 +120,14 @@ Gate::Answer SeqGate::Moved(const MoveSeqCursorRequest& request,
   return Gate::AnswerOf(commit);
 }
 
-void SeqGate::Leaves(ProducerId producer, Seq seq) {
-  Place& place = places_[producer];
-  LOCKSTEP_CHECK(seq <= place.durable_intent, "an effect leaves under a durable intent only");
-  LOCKSTEP_CHECK(seq == place.left + 1, "the outside sees each seq once, in order");
-  place.left = seq;
+void SeqGate::Leaves(std::span<const SeqRange> batch) {
+  for (const SeqRange& range : batch) {
+    Place& place = places_[range.producer];
+    LOCKSTEP_CHECK(range.last <= place.durable_intent,
+                   "an effect leaves under a durable intent only (1)");
+    LOCKSTEP_CHECK(range.first == place.leaves + 1, "the outside sees each seq once, in order (2)");
+    place.leaves = range.last;
+  }
 }
 
 bool SeqGate::MayHaveLeft(ProducerId producer, Seq seq) const {
@@ -96,7 +136,21 @@ bool SeqGate::MayHaveLeft(ProducerId producer, Seq seq) const {
 }
 
 void SeqGate::Left() {
-  for (auto& [producer, place] : places_) place.done = place.left;
+  for (auto& [producer, place] : places_) place.done = place.leaves;
+}
+
+void SeqGate::LeftUpTo(ProducerId producer, Seq seq) {
+  Place& place = places_.at(producer);
+  LOCKSTEP_CHECK(seq <= place.leaves, "what is done has left");
+  place.done = std::max(place.done, seq);
+}
+
+void SeqGate::LeftWithCursor(std::span<const SeqRange> batch) {
+  Leaves(batch);
+  for (const SeqRange& range : batch) {
+    Place& place = places_[range.producer];
+    place.done = place.durable_done = range.last;
+  }
 }
 
 bool SeqGate::owes_done() const {

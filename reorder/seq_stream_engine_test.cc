@@ -1,6 +1,7 @@
 // One stream's engine in per-producer mode against an in-process Kafka and the ledger in memory.
 #include "reorder/seq_stream_engine.h"
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -25,16 +26,19 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 
 // Keeps what left, as `A1`, with `?` if it may have been sent before.
-class ListSink final : public Sink {
+class ListSink : public Sink {
  public:
   SinkKind kind() const override { return SinkKind::kBlind; }
   absl::StatusOr<std::optional<Position>> Last() override {
     return absl::UnimplementedError("blind");
   }
+  std::optional<Position> KnownDone() const override { return known_done; }
   absl::Status Write(std::span<const ReadyRecord> records) override {
     for (const ReadyRecord& record : records) {
-      if (static_cast<int64_t>(seen.size()) == breaks_after)
+      if (static_cast<int64_t>(seen.size()) == breaks_after) {
         return absl::UnavailableError("broken");
+      }
+      if (knows_after > static_cast<int64_t>(seen.size())) known_done = record.position;
       seen.push_back(absl::StrCat(std::string(record.producer), record.seq.value(),
                                   record.in_doubt ? "?" : ""));
     }
@@ -44,6 +48,36 @@ class ListSink final : public Sink {
 
   std::vector<std::string> seen;
   int64_t breaks_after = -1;
+  int64_t knows_after = 0;  // So many it knows to be outside.
+  std::optional<Position> known_done;
+};
+
+// Takes records and cursor together, or neither, as a table in the ledger's database does.
+class TransactionalSink final : public ListSink {
+ public:
+  explicit TransactionalSink(SeqCursors& cursors) : cursors_(&cursors) {}
+  SinkKind kind() const override { return SinkKind::kTransactional; }
+  absl::StatusOr<std::map<std::string, Seq>> LastSeqs() override { return last; }
+  Commit<Moved> WriteWithSeqCursor(std::span<const ReadyRecord> records,
+                                   const MoveSeqCursorRequest& move) override {
+    if (before_move) before_move();
+    const Commit<Moved> moved = cursors_->MoveSeqCursor(move);
+    const bool there = moved.committed() || applied_if_unknown;
+    for (const ReadyRecord& record : records) {
+      Seq& seq = last[std::string(record.producer)];
+      if (!there || record.seq <= seq) continue;  // On conflict do nothing.
+      seq = record.seq;
+      seen.push_back(absl::StrCat(std::string(record.producer), record.seq.value()));
+    }
+    return moved;
+  }
+
+  std::map<std::string, Seq> last;
+  std::function<void()> before_move;
+  bool applied_if_unknown = false;
+
+ private:
+  SeqCursors* const cursors_;
 };
 
 class SeqStreamEngineTest : public testing::Test {
@@ -201,6 +235,98 @@ TEST_F(SeqStreamEngineTest, UnknownOutcomesAreAskedAgainAndNothingLeavesBefore) 
   });
   EXPECT_EQ(Run(Options(), sink).exit_code, ExitCode::kYes);
   EXPECT_THAT(sink.seen, ElementsAre("A1"));
+}
+
+TEST_F(SeqStreamEngineTest, WhatASinkThatBrokeKnowsToBeOutsideIsNotInDoubt) {
+  Open("A");
+  Open("B");
+  Append("A", 1, "{[0,2)}");
+  Append("B", 1, "{[2,4)}");
+  Write({"A1", "A2", "B1", "B2"});
+  ListSink broken;
+  StreamEngineOptions options = Options();
+  options.reader.batch_records_max = 1'000;
+  broken.breaks_after = 3;
+  broken.knows_after = 3;
+  EXPECT_EQ(Run(options, broken).exit_code, ExitCode::kCouldNot);
+  ListSink rest;
+  const StreamResult held = Run(options, rest);
+  EXPECT_EQ(held.exit_code, ExitCode::kRefused);
+  ASSERT_THAT(held.in_doubt_records, testing::SizeIs(1));
+  EXPECT_EQ(held.in_doubt_records[0].producer, "B");
+  EXPECT_EQ(held.in_doubt_records[0].seq, Seq(2));
+}
+
+TEST_F(SeqStreamEngineTest, ATransactionalSinkIsNeverInDoubtWhateverTheCommitAnswers) {
+  Open("A");
+  Open("B");
+  Append("A", 1, "{[0,1),[2,3)}");
+  Append("B", 1, "{[1,2)}");
+  Write({"A1", "B1", "A2"});
+  int calls = 0;
+  TransactionalSink sink(gate_);
+  gate_.SetFate([&](const PendingCommit& commit) {
+    if (commit.call != "MoveSeqCursor" || ++calls > 4) return CommitFate::kDurable;
+    sink.applied_if_unknown = calls % 2 == 0;
+    return calls % 2 == 0 ? CommitFate::kUnknownApplied : CommitFate::kUnknownNotApplied;
+  });
+  const StreamResult result = Run(Options(), sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+  EXPECT_THAT(sink.seen, ElementsAre("A1", "B1", "A2"));
+  EXPECT_THAT(Marks(),
+              ElementsAre(SeqMark{ids_["A"], Seq(2), Seq(2)}, SeqMark{ids_["B"], Seq(1), Seq(1)}));
+  Append("B", 2, "{[3,4)}");
+  Write({"B2"});
+  EXPECT_EQ(Run(Options(), sink).exit_code, ExitCode::kYes);
+  EXPECT_THAT(sink.seen, ElementsAre("A1", "B1", "A2", "B2"));
+}
+
+TEST_F(SeqStreamEngineTest, ASinkThatIsNotTheOutsideOfTheCursorIsRefused) {
+  Open("A");
+  Append("A", 1, "{[0,2)}");
+  Write({"A1", "A2"});
+  TransactionalSink sink(gate_);
+  ASSERT_EQ(Run(Options(), sink).exit_code, ExitCode::kYes);
+  for (const auto& [producer, seq] : {std::pair("A", 1), {"A", 3}, {"Z", 1}}) {
+    TransactionalSink other(gate_);
+    other.last = {{"A", Seq(2)}};
+    other.last[producer] = Seq(seq);
+    const StreamResult result = Run(Options(), other);
+    EXPECT_EQ(result.exit_code, ExitCode::kRefused) << producer << seq;
+    EXPECT_THAT(std::string(result.why.message()), HasSubstr("sink-is-not-the-outside"));
+  }
+}
+
+TEST_F(SeqStreamEngineTest, AGateThatWasReplacedStopsAndSendsNothing) {
+  Open("A");
+  Append("A", 1, "{[0,1)}");
+  Write({"A1"});
+  TransactionalSink sink(gate_);
+  sink.before_move = [&] { ASSERT_TRUE(gate_.OpenSeqGate("g", {kTopic, 0}, false).committed()); };
+  StreamResult result = Run(Options(), sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kRefused);
+  EXPECT_THAT(std::string(result.why.message()), HasSubstr("fenced"));
+  EXPECT_FALSE(result.epoch_is_over);
+  EXPECT_EQ(result.emitted, 0);
+  EXPECT_THAT(sink.seen, IsEmpty());
+
+  // A blind one, replaced between its opening and its first intent.
+  class Replacing final : public ListSink {
+   public:
+    explicit Replacing(SeqCursors& cursors) : cursors_(&cursors) {}
+    SinkKind kind() const override {
+      if (!replaced_) replaced_ = cursors_->OpenSeqGate("g", {kTopic, 0}, false).committed();
+      return SinkKind::kBlind;
+    }
+
+   private:
+    SeqCursors* const cursors_;
+    mutable bool replaced_ = false;
+  } blind(gate_);
+  result = Run(Options(), blind);
+  EXPECT_THAT(std::string(result.why.message()), HasSubstr("fenced"));
+  EXPECT_EQ(result.exit_code, ExitCode::kRefused);
+  EXPECT_THAT(blind.seen, IsEmpty());
 }
 
 TEST_F(SeqStreamEngineTest, AGroupThatKeepsPositionsOrHasNoCursorAfterAFailoverIsRefused) {

@@ -9,7 +9,7 @@
 
 #include "common/config/exit_code.h"
 #include "common/model/ids.h"
-#include "reorder/stream_reader.h"
+#include "reorder/record_reader.h"
 
 namespace lockstep {
 

@@ -18,55 +18,16 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kPauseMin{1};
-constexpr milliseconds kPauseMax{50};
-constexpr milliseconds kBrokerTimeout{5'000};
 constexpr milliseconds kProbeTimeout{2'000};
 // Reading so many records costs no more than looking further.
 constexpr int64_t kBisectedEnough = 10'000;
-// While nothing arrives nothing has to be settled; the ledger is looked at only to notice a new
-// epoch.
-constexpr std::chrono::seconds kIdleLedgerInterval{1};
 
 }  // namespace
-
-std::string Waiting::Describe() const {
-  const std::string record = absl::StrCat("(", producer, ", term ", term.value(), ", seq ",
-                                          seq.value(), ") at ", ToString(position));
-  std::string text;
-  switch (what) {
-    case For::kFrozenRecord:
-      text = absl::StrCat(record, ": in no topic here, read to the end");
-      break;
-    case For::kLedgerRow:
-      text = absl::StrCat(record, ": in the log, not settled by the ledger");
-      break;
-    case For::kLogRecord:
-      text = absl::StrCat(record, ": in the ledger, above the end of the log");
-      break;
-    case For::kLedger:
-      text = "the ledger";
-      break;
-    case For::kBrokers:
-      text = "Kafka";
-      break;
-    case For::kLog:
-      text = "the first producer of this epoch";
-      break;
-  }
-  return why.empty() ? text : absl::StrCat(text, " (", why, ")");
-}
 
 absl::StatusOr<std::unique_ptr<StreamReader>> StreamReader::Open(StreamReaderOptions options,
                                                                  Ledger& ledger,
                                                                  ParkingBuffer& parking) {
-  KafkaReaderOptions kafka_options;
-  kafka_options.kafka = options.kafka;
-  kafka_options.batch_records_max = options.batch_records_max;
-  kafka_options.fetch_kbytes_max = options.ahead_kbytes_max;
-  kafka_options.statistics_interval_ms = options.statistics_interval_ms;
-  kafka_options.on_statistics = options.on_statistics;
-  LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<KafkaReader> kafka, KafkaReader::Open(kafka_options));
+  LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<KafkaReader> kafka, OpenKafka(options));
   std::unique_ptr<StreamReader> reader(
       new StreamReader(std::move(options), ledger, parking, std::move(kafka)));
   LOCKSTEP_ASSIGN_OR_RETURN(RunMarks marks,
@@ -77,10 +38,8 @@ absl::StatusOr<std::unique_ptr<StreamReader>> StreamReader::Open(StreamReaderOpt
 
 StreamReader::StreamReader(StreamReaderOptions options, Ledger& ledger, ParkingBuffer& parking,
                            std::unique_ptr<KafkaReader> kafka)
-    : options_(std::move(options)),
-      ledger_(&ledger),
+    : RecordReader(std::move(options), ledger, std::move(kafka)),
       parking_(&parking),
-      kafka_(std::move(kafka)),
       resequencer_(MakeResequencer(options_, options_.after, parking)),
       last_given_(options_.after) {}
 
@@ -98,8 +57,6 @@ std::unique_ptr<Resequencer> StreamReader::MakeResequencer(const StreamReaderOpt
   return std::make_unique<Resequencer>(std::move(resequencer), parking);
 }
 
-StreamReader::~StreamReader() = default;
-
 absl::Status StreamReader::Next(std::vector<ReadyRecord>& out, milliseconds timeout) {
   const Clock::time_point deadline = Clock::now() + timeout;
   out.clear();
@@ -115,6 +72,15 @@ absl::Status StreamReader::Next(std::vector<ReadyRecord>& out, milliseconds time
   last_given_ = out.back().position;
   waiting_.reset();
   return absl::OkStatus();
+}
+
+int64_t StreamReader::Left() const {
+  int64_t left = 0;
+  for (const Head& head : heads_at_start_) {
+    const std::optional<Seq> next = resequencer_->next_seq(head.name);
+    if (next.has_value() && head.last_seq >= *next) left += head.last_seq - *next + 1;
+  }
+  return left;
 }
 
 ResequencerCounts StreamReader::counts() const {
@@ -152,16 +118,14 @@ absl::Status StreamReader::Step(std::vector<ReadyRecord>& out, Clock::time_point
     }
     if (!started_.empty() && current == reads_current_) return absl::OkStatus();
     Pause(deadline);
-    return Clock::now() - last_page_ > kIdleLedgerInterval ? ReadPage(out).status()
-                                                           : absl::OkStatus();
+    return page_is_old() ? ReadPage(out).status() : absl::OkStatus();
   }
   if (next_ == batch_.records.size()) {
-    LOCKSTEP_RETURN_IF_ERROR(Fetch(deadline));
+    LOCKSTEP_RETURN_IF_ERROR(FetchInRange(deadline));
     if (batch_.records.empty()) {
       LOCKSTEP_RETURN_IF_ERROR(NoteEnd());
-      if (Clock::now() - last_page_ > kIdleLedgerInterval) {
-        LOCKSTEP_RETURN_IF_ERROR(ReadPage(out).status());
-      }
+      // While nothing arrives nothing has to be settled.
+      if (page_is_old()) LOCKSTEP_RETURN_IF_ERROR(ReadPage(out).status());
       return absl::OkStatus();
     }
   }
@@ -174,26 +138,12 @@ absl::Status StreamReader::Step(std::vector<ReadyRecord>& out, Clock::time_point
 }
 
 absl::StatusOr<bool> StreamReader::ReadPage(std::vector<ReadyRecord>& out) {
-  auto page = ledger_->ReadStream({.stream = options_.stream_id,
-                                   .after = resequencer_->marks(),
-                                   .runs_per_producer_max = page_size_.runs_per_producer()});
-  last_page_ = Clock::now();
-  if (absl::IsUnavailable(page.status())) {
-    const std::string why(page.status().message());
-    if (waiting_.has_value() && waiting_->what == Waiting::For::kLedgerRow) {
-      waiting_->why = why;
-    } else {
-      Wait({.what = Waiting::For::kLedger, .why = why});
-    }
-    return false;
-  }
-  LOCKSTEP_RETURN_IF_ERROR(
-      Annotate(page.status(), absl::StrCat("read ", ToString(options_.stream), " in the ledger")));
+  LOCKSTEP_ASSIGN_OR_RETURN(std::optional<StreamPage> page,
+                            AskLedger({.stream = options_.stream_id,
+                                       .after = resequencer_->marks(),
+                                       .runs_per_producer_max = page_size_.runs_per_producer()}));
+  if (!page.has_value()) return false;
   page_size_.Saw(*page);
-  if (!read_a_page_) {
-    read_a_page_ = true;
-    heads_at_start_ = page->heads;
-  }
   // A parked record that the buffer cannot give back now is asked for again by Step.
   const absl::Status added = resequencer_->AddPage(std::move(*page), out);
   if (!absl::IsUnavailable(added)) LOCKSTEP_RETURN_IF_ERROR(added);
@@ -209,10 +159,7 @@ bool StreamReader::MayStartOver(const absl::Status& error) const {
 
 absl::Status StreamReader::StartOver() {
   Log(LogLevel::kInfo, "reads_from_the_start", {{"stream", options_.stream}});
-  for (const StreamName& log : started_) LOCKSTEP_RETURN_IF_ERROR(kafka_->Stop(log));
-  started_.clear();
-  batch_.records.clear();
-  next_ = 0;
+  LOCKSTEP_RETURN_IF_ERROR(StopAll());
   bisected_ = false;
   counts_before_ = counts();
   parking_->Clear();
@@ -240,7 +187,7 @@ absl::StatusOr<bool> StreamReader::WasSent(const StreamName& log, Offset offset)
 
 // A place in the topic before which all was sent, as far as bisection can tell; near enough.
 absl::StatusOr<Offset> StreamReader::FindStart(const StreamName& log) {
-  LOCKSTEP_ASSIGN_OR_RETURN(const LogOffsets offsets, kafka_->Offsets(log, kBrokerTimeout));
+  LOCKSTEP_ASSIGN_OR_RETURN(const LogOffsets offsets, Offsets(log));
   Offset sent = offsets.lo_offset;
   Offset unsent = offsets.hi_offset;
   if (!options_.after.has_value() || unsent - sent < options_.bisect_records_min) return sent;
@@ -265,20 +212,15 @@ absl::Status StreamReader::StartFrozen() {
     starts.push_back(start);
   }
   for (size_t i = 0; i < starts.size(); ++i) {
-    const StreamName log{options_.topics[i], options_.stream.partition};
-    LOCKSTEP_RETURN_IF_ERROR(kafka_->Start(log, starts[i]));
-    started_.push_back(log);
+    LOCKSTEP_RETURN_IF_ERROR(Begin({options_.topics[i], options_.stream.partition}, starts[i]));
   }
-  end_.assign(started_.size(), std::nullopt);
   return absl::OkStatus();
 }
 
 // From all topics to the current epoch's log alone, or nothing yet if it has none.
 absl::Status StreamReader::StartCurrent() {
-  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<LogInfo> logs, ledger_->ReadLogs(options_.stream_id));
-  const auto log = std::find_if(logs.begin(), logs.end(),
-                                [&](const LogInfo& info) { return info.epoch == options_.epoch; });
-  if (log == logs.end()) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::optional<LogInfo> log, CurrentLog());
+  if (!log.has_value()) {
     Wait({.what = Waiting::For::kLog});
     return absl::OkStatus();
   }
@@ -289,17 +231,13 @@ absl::Status StreamReader::StartCurrent() {
                      options_.cluster_id, ". A gate reads the log where its offsets are true"));
   }
   const StreamName own{log->topic, options_.stream.partition};
-  LOCKSTEP_ASSIGN_OR_RETURN(const LogOffsets offsets, kafka_->Offsets(own, kBrokerTimeout));
+  LOCKSTEP_ASSIGN_OR_RETURN(const LogOffsets offsets, Offsets(own));
   const Offset start = resequencer_->current_start(log->start);
   LOCKSTEP_RETURN_IF_ERROR(CheckRange(start, offsets));
-  for (const StreamName& started : started_) LOCKSTEP_RETURN_IF_ERROR(kafka_->Stop(started));
-  batch_.records.clear();
-  next_ = 0;
+  LOCKSTEP_RETURN_IF_ERROR(StopAll());
   next_offset_ = std::max(start, offsets.lo_offset);
-  LOCKSTEP_RETURN_IF_ERROR(kafka_->Start(own, next_offset_));
+  LOCKSTEP_RETURN_IF_ERROR(Begin(own, next_offset_));
   bisected_ = false;
-  started_ = {own};
-  end_ = {std::nullopt};
   reads_current_ = true;
   return absl::OkStatus();
 }
@@ -323,36 +261,13 @@ absl::Status StreamReader::CheckRange(Offset from, const LogOffsets& offsets) co
   return absl::OkStatus();
 }
 
-absl::Status StreamReader::Fetch(Clock::time_point deadline) {
-  next_ = 0;
-  const auto left = std::chrono::duration_cast<milliseconds>(deadline - Clock::now());
-  const absl::Status polled = kafka_->Poll(std::max(left, milliseconds(0)), batch_);
-  if (!batch_.records.empty()) ++polls_;
-  for (const EndOfLog& end : batch_.ends) {
-    for (size_t i = 0; i < started_.size(); ++i) {
-      if (started_[i] == end.stream) end_[i] = end.next_offset;
-    }
-  }
-  if (polled.ok()) return absl::OkStatus();
-  if (absl::IsUnavailable(polled)) {
-    Wait({.what = Waiting::For::kBrokers, .why = std::string(polled.message())});
-    return absl::OkStatus();
-  }
-  if (absl::IsOutOfRange(polled) && reads_current_) {
-    LOCKSTEP_ASSIGN_OR_RETURN(const LogOffsets offsets,
-                              kafka_->Offsets(started_[0], kBrokerTimeout));
+absl::Status StreamReader::FetchInRange(Clock::time_point deadline) {
+  const absl::Status fetched = Fetch(deadline);
+  if (absl::IsOutOfRange(fetched) && reads_current_) {
+    LOCKSTEP_ASSIGN_OR_RETURN(const LogOffsets offsets, Offsets(started_[0]));
     LOCKSTEP_RETURN_IF_ERROR(CheckRange(next_offset_, offsets));
   }
-  return polled;
-}
-
-int StreamReader::TopicIndex(const KafkaMessage& message) const {
-  if (started_.size() == 1) return 0;
-  const std::string_view topic = message.topic();
-  for (size_t i = 1; i < started_.size(); ++i) {
-    if (started_[i].topic == topic) return static_cast<int>(i);
-  }
-  return 0;
+  return fetched;
 }
 
 // Offers what was fetched until something is blocked, enough is ready, or the frozen epochs are
@@ -361,7 +276,7 @@ absl::StatusOr<bool> StreamReader::Offer(std::vector<ReadyRecord>& out) {
   while (next_ < batch_.records.size() && out.size() < options_.batch_records_max) {
     KafkaMessage& message = batch_.records[next_];
     LOCKSTEP_ASSIGN_OR_RETURN(const FetchedRecord record, FetchedRecordOf(message));
-    const int topic = TopicIndex(message);
+    const int topic = LogIndex(message);
     const Offset offset = record.view.log_offset;
     const size_t ready_before = out.size();
     const auto taken = reads_current_ ? resequencer_->TakeCurrent(record, out)
@@ -382,9 +297,8 @@ absl::StatusOr<bool> StreamReader::Offer(std::vector<ReadyRecord>& out) {
     ++next_;
     ++records_read_;
     asked_for_blocked_ = false;
-    pause_ = kPauseMin;
-    std::optional<Offset>& end = end_[static_cast<size_t>(topic)];
-    if (end.has_value() && offset >= *end) end.reset();
+    PauseLess();
+    Passed(topic, offset);
     if (reads_current_) {
       next_offset_ = offset + 1;
     } else if (resequencer_->phase() == Resequencer::Phase::kCurrent) {
@@ -398,9 +312,7 @@ absl::StatusOr<bool> StreamReader::Offer(std::vector<ReadyRecord>& out) {
 
 // Nothing came: what is missing, if anything is known to be?
 absl::Status StreamReader::NoteEnd() {
-  const bool at_end =
-      std::all_of(end_.begin(), end_.end(), [](const auto& end) { return end.has_value(); });
-  if (!at_end) return absl::OkStatus();
+  if (!at_ends()) return absl::OkStatus();
   const std::optional<Resequencer::Wanted> wanted =
       reads_current_ ? resequencer_->CurrentWanted() : resequencer_->FrozenWanted();
   if (wanted.has_value() && bisected_) return StartOver();
@@ -414,21 +326,6 @@ absl::Status StreamReader::NoteEnd() {
     waiting_.reset();
   }
   return absl::OkStatus();
-}
-
-void StreamReader::Wait(Waiting waiting) {
-  if (waiting_.has_value() && waiting_->Same(waiting)) {
-    if (!waiting.why.empty()) waiting_->why = std::move(waiting.why);
-    return;
-  }
-  waiting.since = Clock::now();
-  waiting_ = std::move(waiting);
-}
-
-void StreamReader::Pause(Clock::time_point deadline) {
-  const auto until = std::min(deadline, Clock::now() + pause_);
-  pause_ = std::min(pause_ * 2, kPauseMax);
-  std::this_thread::sleep_until(until);
 }
 
 }  // namespace lockstep

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -115,6 +116,7 @@ absl::Status ExecSink::Write(std::span<const ReadyRecord> records) {
   LOCKSTEP_RETURN_IF_ERROR(broken_);
   if (records.empty()) return absl::OkStatus();
   AppendRecordLines(records, stream_text_, writer_, headers_, lines_);
+  for (const ReadyRecord& record : records) unanswered_.push_back(record.position);
   sent_ = records.back().position;
   return broken_ = Pump(/*and_answered=*/false);
 }
@@ -126,7 +128,7 @@ absl::Status ExecSink::Sync() {
 
 absl::Status ExecSink::Pump(bool and_answered) {
   Clock::time_point moved_at = Clock::now();
-  while (!lines_.empty() || (and_answered && !answered())) {
+  while (!lines_.empty() || (and_answered && !unanswered_.empty())) {
     std::array<pollfd, 2> wait = {pollfd{out_, POLLIN, 0}, pollfd{in_, POLLOUT, 0}};
     const int count = poll(wait.data(), lines_.empty() ? 1 : 2, 100);
     if (count < 0 && errno != EINTR) return absl::InternalError("poll failed");
@@ -205,8 +207,13 @@ absl::Status ExecSink::TakeAnswer(std::string_view line) {
   if (done == json.MemberEnd() || !done->value.IsString()) return bad("says nothing of `done`");
   const auto position = ParsePosition(done->value.GetString());
   if (!position.ok()) return bad("has no position");
-  if (!sent_ || *position > *sent_) return bad("is of a record that was not sent");
-  if (done_ && *position < *done_) return bad("goes back behind " + ToString(*done_));
+  if (done_ == *position) return absl::OkStatus();
+  const auto found = std::find(unanswered_.begin(), unanswered_.end(), *position);
+  if (found == unanswered_.end()) {
+    return bad(done_ && *position < *done_ ? "goes back behind " + ToString(*done_)
+                                           : "is of a record that was not sent");
+  }
+  unanswered_.erase(unanswered_.begin(), found + 1);
   done_ = *position;
   return absl::OkStatus();
 }

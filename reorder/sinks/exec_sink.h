@@ -3,9 +3,11 @@
 // The command is started once a stream, by /bin/sh -c, with LOCKSTEP_SINK_STREAM in its
 // environment. It
 // reads records as JSON lines on its standard input (docs/formats/record-json.md), in order, and
-// writes a line {"stream":"orders/0","done":"EPOCH:OFFSET"} to its standard output once everything
-// up to there has had its effect, a record or a batch at a time; `stream` may be left out. Standard
-// error is ours. At the end its input is closed; it answers what is left and ends.
+// writes a line {"stream":"orders/0","done":"EPOCH:OFFSET"}, a record's position, to its standard
+// output once that record and everything that it was given before has had its effect, a record or a
+// batch at a time; `stream` may be left out. (Where no order is kept between producers, positions
+// do not ascend; the answer means the same.) Standard error is ours. At the end its input is
+// closed; it answers what is left and ends.
 //
 // Blind: a command that dies leaves what it has not answered in doubt, and nothing else.
 #ifndef LOCKSTEP_REORDER_SINKS_EXEC_SINK_H_
@@ -14,6 +16,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -57,7 +60,6 @@ class ExecSink final : public Sink {
 
  private:
   ExecSink(ExecSinkOptions options, pid_t pid, int in, int out);
-  bool answered() const { return !sent_ || (done_ && *done_ >= *sent_); }
   // Writes and reads until all is written, and answered if `and_answered`.
   absl::Status Pump(bool and_answered);
   // Whether it has kept us waiting too long: its own time, or ours.
@@ -74,10 +76,11 @@ class ExecSink final : public Sink {
   int in_;   // The command's standard input.
   int out_;  // Its standard output.
   SinkHost* host_ = nullptr;
-  std::optional<Position> sent_;
-  std::optional<Position> done_;
-  absl::Status broken_;  // The first failure.
-  std::string lines_;    // Not yet written, from written_ on.
+  std::deque<Position> unanswered_;
+  std::optional<Position> sent_;  // Last.
+  std::optional<Position> done_;  // Answered last.
+  absl::Status broken_;           // The first failure.
+  std::string lines_;             // Not yet written, from written_ on.
   size_t written_ = 0;
   std::string answers_;  // An unfinished line.
   RecordJsonWriter writer_;

@@ -12,6 +12,7 @@
 #define LOCKSTEP_REORDER_SINKS_SINK_H_
 
 #include <chrono>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -21,6 +22,7 @@
 
 #include "common/model/ids.h"
 #include "db-ledger/ledger.h"
+#include "db-ledger/seq_cursor.h"
 #include "reorder/gate.h"
 #include "reorder/record.h"
 
@@ -53,14 +55,22 @@ class Sink {
   // kBlind.
   virtual absl::StatusOr<std::optional<Position>> Last() = 0;
 
+  // The same where a cursor keeps seqs (--mode per-producer): of each producer, by name, the last
+  // seq. REQUIRES: not kBlind.
+  virtual absl::StatusOr<std::map<std::string, Seq>> LastSeqs() {
+    return absl::FailedPreconditionError(
+        "per-producer: this sink tells how far it is by position, and a cursor of seqs has none");
+  }
+
   // Lets the records out, in order. An error may leave any prefix outside. CANCELLED: it gave up
   // because a stop was requested.
   virtual absl::Status Write(std::span<const ReadyRecord> records) = 0;
   // Returns when all that was written is outside and will stay there.
   virtual absl::Status Sync() = 0;
 
-  // After an error: up to where what was written is outside for good, as far as the sink knows.
-  // Only what lies above stays in doubt. nullopt: it knows nothing beyond the last Sync.
+  // After an error: the last record of which the sink knows that it, and all that was written
+  // before it, is outside for good. Only what came later stays in doubt. nullopt: it knows nothing
+  // beyond the last Sync.
   virtual std::optional<Position> KnownDone() const { return std::nullopt; }
 
   // kTransactional: records and cursor in one transaction, which repeats harmlessly. Others are not
@@ -70,6 +80,16 @@ class Sink {
     static_cast<void>(records);
     static_cast<void>(move);
     return {};
+  }
+
+  virtual Commit<Moved> WriteWithSeqCursor(std::span<const ReadyRecord> records,
+                                           const MoveSeqCursorRequest& move) {
+    static_cast<void>(records);
+    static_cast<void>(move);
+    return {CommitOutcome::kNotCommitted,
+            Refusal::kInvalid,
+            absl::UnimplementedError("this sink has no transaction with a cursor of seqs"),
+            {}};
   }
 
   // Of everything that left, in order; empty if the sink keeps none.

@@ -13,6 +13,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
+#include "db-ledger/postgres_ledger.h"
 
 namespace lockstep {
 namespace {
@@ -33,12 +34,17 @@ std::string InsertSql(const std::string& table) {
       "on conflict do nothing");
 }
 
-// The cursor's refusal ends the statement, and with it the rows.
-std::string InsertWithCursorSql(const std::string& table) {
-  return absl::StrCat("with rows as (", InsertSql(table),
-                      ") select lockstep.move_cursor($11::text, $12::bigint, $13::bigint, "
-                      "$14::bigint, $15::bigint, $16::bigint, $17::bigint)");
+// The cursor's refusal ends the statement, and with it the rows: whatever a gate takes an answer
+// for, one that was replaced writes none.
+std::string InsertWithCursorSql(const std::string& table, const char* move) {
+  return absl::StrCat("with rows as (", InsertSql(table), ") select lockstep.", move);
 }
+constexpr char kMoveCursor[] =
+    "move_cursor($11::text, $12::bigint, $13::bigint, $14::bigint, $15::bigint, $16::bigint, "
+    "$17::bigint)";
+constexpr char kMoveCursorSeq[] =
+    "move_cursor_seq($11::text, $12::bigint, $13::bigint, $14::bigint[], $15::bigint[], "
+    "$16::bigint[])";
 
 // One script is one transaction. Gates that start at once create one after the other: without the
 // lock "if not exists" lets the second run into the first one's catalogue rows.
@@ -194,10 +200,13 @@ TableSink::TableSink(TableSinkOptions options, std::vector<PgHost> hosts)
       hosts_(std::move(hosts)),
       stream_text_(ToString(options_.stream)),
       insert_sql_(InsertSql(options_.table)),
-      insert_with_cursor_sql_(InsertWithCursorSql(options_.table)),
+      insert_with_cursor_sql_(InsertWithCursorSql(options_.table, kMoveCursor)),
+      insert_with_seq_cursor_sql_(InsertWithCursorSql(options_.table, kMoveCursorSeq)),
       last_sql_(absl::StrCat("select epoch, \"offset\" from ", options_.table,
                              " where stream = $1::text order by epoch desc, \"offset\" desc "
-                             "limit 1")) {}
+                             "limit 1")),
+      last_seqs_sql_(absl::StrCat("select producer, max(seq) from ", options_.table,
+                                  " where stream = $1::text group by producer")) {}
 
 absl::Status TableSink::Connect() {
   if (connection_ != nullptr && !connection_->broken()) return absl::OkStatus();
@@ -235,6 +244,17 @@ absl::StatusOr<std::optional<Position>> TableSink::Last() {
   return Position{Epoch(rows.Int(0, 0)), Offset(rows.Int(0, 1))};
 }
 
+absl::StatusOr<std::map<std::string, Seq>> TableSink::LastSeqs() {
+  LOCKSTEP_RETURN_IF_ERROR(Connect());
+  const PgStatement statement{"last_seqs", last_seqs_sql_.c_str()};
+  LOCKSTEP_ASSIGN_OR_RETURN(
+      const PgRows rows, connection_->Query(statement, PgParams().Text(stream_text_),
+                                            std::chrono::steady_clock::now() + kStatementTimeout));
+  std::map<std::string, Seq> seqs;
+  for (int i = 0; i < rows.size(); ++i) seqs[rows.Text(i, 0)] = Seq(rows.Int(i, 1));
+  return seqs;
+}
+
 PgParams TableSink::RowParams(std::span<const ReadyRecord> records) {
   std::vector<int64_t> epochs, offsets, terms, seqs, timestamps;
   std::vector<std::string> producers, headers;
@@ -267,6 +287,14 @@ Commit<Moved> TableSink::WriteWithCursor(std::span<const ReadyRecord> records,
   params.Text(move.group).Int(move.stream.value()).Int(move.term.value());
   params.OptionalInt(EpochOf(move.intent)).OptionalInt(OffsetOf(move.intent));
   params.OptionalInt(EpochOf(move.done)).OptionalInt(OffsetOf(move.done));
+  return Judge(Run(statement, params));
+}
+
+Commit<Moved> TableSink::WriteWithSeqCursor(std::span<const ReadyRecord> records,
+                                            const MoveSeqCursorRequest& move) {
+  const PgStatement statement{"insert_with_seq_cursor", insert_with_seq_cursor_sql_.c_str()};
+  PgParams params = RowParams(records);
+  AddMove(move, params);
   return Judge(Run(statement, params));
 }
 

@@ -43,10 +43,14 @@ class TableSink final : public Sink {
     return options_.with_cursor ? SinkKind::kTransactional : SinkKind::kQueryable;
   }
   absl::StatusOr<std::optional<Position>> Last() override;
+  // Reads all of the stream's rows, once: an index on (stream, producer, seq) makes that quick.
+  absl::StatusOr<std::map<std::string, Seq>> LastSeqs() override;
   absl::Status Write(std::span<const ReadyRecord> records) override;
   absl::Status Sync() override { return absl::OkStatus(); }  // A commit is synchronous.
   Commit<Moved> WriteWithCursor(std::span<const ReadyRecord> records,
                                 const MoveCursorRequest& move) override;
+  Commit<Moved> WriteWithSeqCursor(std::span<const ReadyRecord> records,
+                                   const MoveSeqCursorRequest& move) override;
 
  private:
   explicit TableSink(TableSinkOptions options, std::vector<PgHost> hosts);
@@ -59,7 +63,9 @@ class TableSink final : public Sink {
   const std::string stream_text_;
   const std::string insert_sql_;
   const std::string insert_with_cursor_sql_;
+  const std::string insert_with_seq_cursor_sql_;
   const std::string last_sql_;
+  const std::string last_seqs_sql_;
   std::unique_ptr<PgConnection> connection_;
   std::vector<HeaderView> headers_;
 };

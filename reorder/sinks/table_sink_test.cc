@@ -104,6 +104,53 @@ TEST_F(TableSinkTest, AFencedGateWritesNoRow) {
   EXPECT_EQ(world_.Sql("select count(*) from public.effects"), "0");
 }
 
+// MakeRecords are producer A's, seq = offset + 1.
+class TableSinkSeqTest : public TableSinkTest {
+ protected:
+  TableSinkSeqTest() {
+    const auto writer = world_.Connect("writer");
+    const auto opened = writer->OpenProducer(
+        {"A", "jsonl:in", kStream.topic, 1, {{kStream.partition, Offset(0)}}, "c", kStream.topic});
+    EXPECT_TRUE(opened.committed()) << opened.why;
+    a_ = opened.value.producer;
+    cursor_ = Open();
+  }
+  SeqCursor Open() {
+    const auto opened = Seqs().OpenSeqGate("s", kStream, true);
+    EXPECT_TRUE(opened.committed()) << opened.why;
+    return opened.value.cursor;
+  }
+  SeqCursors& Seqs() { return dynamic_cast<SeqCursors&>(*ledger_); }
+  MoveSeqCursorRequest Move(int64_t seq) const {
+    return {"s", cursor_.stream, cursor_.term, {{a_, Seq(seq), Seq(seq)}}};
+  }
+
+  ProducerId a_;
+  SeqCursor cursor_;
+};
+
+TEST_F(TableSinkSeqTest, RowsAndACursorOfSeqsAreOneTransactionAndARepeatIsHarmless) {
+  const auto sink = TableSinkTest::Open(true);
+  EXPECT_THAT(sink->LastSeqs().value(), testing::IsEmpty());
+  for (int i = 0; i < 2; ++i) {
+    const auto moved = sink->WriteWithSeqCursor(MakeRecords(0, 3), Move(3));
+    ASSERT_TRUE(moved.committed()) << moved.why;
+  }
+  EXPECT_THAT(sink->LastSeqs().value(), testing::ElementsAre(testing::Pair("A", Seq(3))));
+  EXPECT_THAT(Seqs().ReadSeqCursors()->at(0).marks,
+              testing::ElementsAre(SeqMark{a_, Seq(3), Seq(3)}));
+  EXPECT_EQ(world_.Sql("select count(*) from public.effects"), "3");
+}
+
+TEST_F(TableSinkSeqTest, AFencedGateWritesNoRow) {
+  const auto sink = TableSinkTest::Open(true);
+  Open();
+  const auto moved = sink->WriteWithSeqCursor(MakeRecords(0, 3), Move(3));
+  EXPECT_EQ(moved.outcome, CommitOutcome::kNotCommitted);
+  EXPECT_EQ(moved.refusal, Refusal::kFenced);
+  EXPECT_EQ(world_.Sql("select count(*) from public.effects"), "0");
+}
+
 TEST_F(TableSinkTest, AnotherDatabaseIsAskedInstead) {
   const auto sink = Open(false);
   EXPECT_EQ(sink->kind(), SinkKind::kQueryable);

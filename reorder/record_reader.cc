@@ -1,0 +1,174 @@
+#include "reorder/record_reader.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "common/base/status_macros.h"
+#include "common/kafka/kafka_message.h"
+
+namespace lockstep {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kPauseMin{1};
+constexpr milliseconds kPauseMax{50};
+constexpr milliseconds kBrokerTimeout{5'000};
+// While nothing arrives the ledger is looked at only to notice a new epoch.
+constexpr std::chrono::seconds kIdleLedgerInterval{1};
+
+}  // namespace
+
+std::string Waiting::Describe() const {
+  const std::string record = absl::StrCat("(", producer, ", term ", term.value(), ", seq ",
+                                          seq.value(), ") at ", ToString(position));
+  std::string text;
+  switch (what) {
+    case For::kFrozenRecord:
+      text = absl::StrCat(record, ": in no topic here, read to the end");
+      break;
+    case For::kLedgerRow:
+      text = absl::StrCat(record, ": in the log, not settled by the ledger");
+      break;
+    case For::kLogRecord:
+      text = absl::StrCat(record, ": in the ledger, above the end of the log");
+      break;
+    case For::kLedger:
+      text = "the ledger";
+      break;
+    case For::kBrokers:
+      text = "Kafka";
+      break;
+    case For::kLog:
+      text = "the first producer of this epoch";
+      break;
+  }
+  return why.empty() ? text : absl::StrCat(text, " (", why, ")");
+}
+
+absl::StatusOr<std::unique_ptr<KafkaReader>> RecordReader::OpenKafka(
+    const StreamReaderOptions& options) {
+  KafkaReaderOptions kafka_options;
+  kafka_options.kafka = options.kafka;
+  kafka_options.batch_records_max = options.batch_records_max;
+  kafka_options.fetch_kbytes_max = options.ahead_kbytes_max;
+  kafka_options.statistics_interval_ms = options.statistics_interval_ms;
+  kafka_options.on_statistics = options.on_statistics;
+  return KafkaReader::Open(kafka_options);
+}
+
+RecordReader::RecordReader(StreamReaderOptions options, Ledger& ledger,
+                           std::unique_ptr<KafkaReader> kafka)
+    : options_(std::move(options)), ledger_(&ledger), kafka_(std::move(kafka)) {}
+
+// ---------------------------------------------------------------- the ledger
+
+absl::StatusOr<std::optional<StreamPage>> RecordReader::AskLedger(
+    const ReadStreamRequest& request) {
+  auto page = ledger_->ReadStream(request);
+  last_page_ = Clock::now();
+  if (absl::IsUnavailable(page.status())) {
+    std::string why(page.status().message());
+    if (waiting_.has_value() && waiting_->what == Waiting::For::kLedgerRow) {
+      waiting_->why = std::move(why);
+    } else {
+      Wait({.what = Waiting::For::kLedger, .why = std::move(why)});
+    }
+    return std::nullopt;
+  }
+  LOCKSTEP_RETURN_IF_ERROR(
+      Annotate(page.status(), absl::StrCat("read ", ToString(options_.stream), " in the ledger")));
+  if (!read_a_page_) heads_at_start_ = page->heads;
+  read_a_page_ = true;
+  return *std::move(page);
+}
+
+bool RecordReader::page_is_old() const { return Clock::now() - last_page_ > kIdleLedgerInterval; }
+
+absl::StatusOr<std::optional<LogInfo>> RecordReader::CurrentLog() {
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<LogInfo> logs, ledger_->ReadLogs(options_.stream_id));
+  const auto log = std::find_if(logs.begin(), logs.end(),
+                                [&](const LogInfo& info) { return info.epoch == options_.epoch; });
+  return log == logs.end() ? std::nullopt : std::optional(*log);
+}
+
+// ---------------------------------------------------------------- the logs
+
+absl::StatusOr<LogOffsets> RecordReader::Offsets(const StreamName& log) {
+  return kafka_->Offsets(log, kBrokerTimeout);
+}
+
+absl::Status RecordReader::Begin(const StreamName& log, Offset from) {
+  LOCKSTEP_RETURN_IF_ERROR(kafka_->Start(log, from));
+  started_.push_back(log);
+  end_.emplace_back();
+  return absl::OkStatus();
+}
+
+absl::Status RecordReader::StopAll() {
+  for (const StreamName& log : started_) LOCKSTEP_RETURN_IF_ERROR(kafka_->Stop(log));
+  started_.clear();
+  end_.clear();
+  batch_.records.clear();
+  next_ = 0;
+  return absl::OkStatus();
+}
+
+absl::Status RecordReader::Fetch(Clock::time_point deadline) {
+  next_ = 0;
+  const auto left = std::chrono::duration_cast<milliseconds>(deadline - Clock::now());
+  const absl::Status polled = kafka_->Poll(std::max(left, milliseconds(0)), batch_);
+  if (!batch_.records.empty()) ++polls_;
+  for (const EndOfLog& end : batch_.ends) {
+    for (size_t i = 0; i < started_.size(); ++i) {
+      if (started_[i] == end.stream) end_[i] = end.next_offset;
+    }
+  }
+  if (!absl::IsUnavailable(polled)) return polled;
+  Wait({.what = Waiting::For::kBrokers, .why = std::string(polled.message())});
+  return absl::OkStatus();
+}
+
+int RecordReader::LogIndex(const KafkaMessage& message) const {
+  if (started_.size() == 1) return 0;
+  const std::string_view topic = message.topic();
+  for (size_t i = 1; i < started_.size(); ++i) {
+    if (started_[i].topic == topic) return static_cast<int>(i);
+  }
+  return 0;
+}
+
+void RecordReader::Passed(int log, Offset offset) {
+  std::optional<Offset>& end = end_[static_cast<size_t>(log)];
+  if (end.has_value() && offset >= *end) end.reset();
+}
+
+bool RecordReader::at_ends() const {
+  return std::all_of(end_.begin(), end_.end(), [](const auto& end) { return end.has_value(); });
+}
+
+// ---------------------------------------------------------------- waiting
+
+void RecordReader::Wait(Waiting waiting) {
+  if (waiting_.has_value() && waiting_->Same(waiting)) {
+    if (!waiting.why.empty()) waiting_->why = std::move(waiting.why);
+    return;
+  }
+  waiting.since = Clock::now();
+  waiting_ = std::move(waiting);
+}
+
+void RecordReader::Pause(Clock::time_point deadline) {
+  const auto until = std::min(deadline, Clock::now() + pause_);
+  PauseMore();
+  std::this_thread::sleep_until(until);
+}
+
+void RecordReader::PauseMore() { pause_ = std::min(pause_ * 2, kPauseMax); }
+
+void RecordReader::PauseLess() { pause_ = kPauseMin; }
+
+}  // namespace lockstep

@@ -1,0 +1,150 @@
+// RecordReader is what the readers of a stream share: they read ledger and Kafka together, wait for
+// either while it is away, and know what they wait for. In which order records come is their own.
+//
+// Back-pressure: what librdkafka fetches ahead is bounded, and nothing is polled while records wait
+// to be settled or sent, so a slow sink slows the fetching.
+//
+// Not thread-safe: one a thread, with a ledger connection of its own.
+#ifndef LOCKSTEP_REORDER_RECORD_READER_H_
+#define LOCKSTEP_REORDER_RECORD_READER_H_
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "common/kafka/kafka_reader.h"
+#include "common/model/ids.h"
+#include "db-ledger/ledger.h"
+#include "reorder/record.h"
+#include "reorder/resequencer.h"
+
+namespace lockstep {
+
+struct StreamReaderOptions {
+  KafkaConfig kafka = {};
+  std::string cluster_id = {};           // Of these brokers.
+  std::vector<std::string> topics = {};  // FindTopics.
+  StreamName stream = {};
+  StreamId stream_id = {};
+  Epoch epoch = {};                    // The current one.
+  std::optional<Position> after = {};  // Begin above it; nullopt: at the start.
+  ForeignPolicy foreign = ForeignPolicy::kFail;
+  size_t batch_records_max = 10'000;
+  // Fetched ahead, a topic; as much again can be in the batch under way.
+  int32_t ahead_kbytes_max = 32 * 1024;
+  int32_t statistics_interval_ms = 0;  // 0: none.
+  StatisticsHook on_statistics = {};
+  size_t ready_bytes_max = ResequencerOptions().ready_bytes_max;
+  int64_t bisect_records_min = 100'000;  // Shorter topics are read from their start.
+};
+
+// Why nothing comes.
+struct Waiting {
+  enum class For {
+    kFrozenRecord,  // The topics have not shown it, though they were read to their ends.
+    kLedgerRow,     // The record is in the log and not settled: its row, or its producer's seal.
+    kLogRecord,     // The ledger names it at an offset that the log has not reached.
+    kLedger,        // The ledger cannot be read.
+    kBrokers,       // Kafka cannot be read.
+    kLog,           // No producer has opened in this epoch yet: it has no log.
+  };
+  For what = For::kLedger;
+  std::string producer = {};  // These four iff one record is waited for.
+  Term term = {};
+  Seq seq = {};
+  Position position = {};
+  std::string why = {};  // What the last attempt answered, if it failed.
+  std::chrono::steady_clock::time_point since = {};
+
+  // `(A, term 4, seq 2301) at 2:4711: in the log, not settled by the ledger`
+  std::string Describe() const;
+  bool Same(const Waiting& other) const {
+    return what == other.what && producer == other.producer && term == other.term &&
+           seq == other.seq && position == other.position;
+  }
+};
+
+class RecordReader {
+ public:
+  virtual ~RecordReader() = default;
+
+  // Replaces `out` with what comes next; empty: nothing within `timeout`. The records are valid
+  // until the next call. An error is final; brokers and ledger that are away are waited for.
+  virtual absl::Status Next(std::vector<ReadyRecord>& out, std::chrono::milliseconds timeout) = 0;
+
+  // What it waits for and since when; nullopt: for nothing in particular (the log's end).
+  const std::optional<Waiting>& waiting() const { return waiting_; }
+
+  // The heads when it began: what --until-end is measured by. Empty before the first page.
+  const std::vector<Head>& heads_at_start() const { return heads_at_start_; }
+  bool read_a_page() const { return read_a_page_; }
+  // What those heads name and was not given yet.
+  virtual int64_t Left() const = 0;
+  // Nothing is left of them, and what else comes may be waited for as long as one likes.
+  virtual bool ReachedAll() const = 0;
+  virtual ResequencerCounts counts() const = 0;
+  int64_t polls() const { return polls_; }
+
+ protected:
+  using Clock = std::chrono::steady_clock;
+
+  static absl::StatusOr<std::unique_ptr<KafkaReader>> OpenKafka(const StreamReaderOptions& options);
+  // `ledger` must outlive this.
+  RecordReader(StreamReaderOptions options, Ledger& ledger, std::unique_ptr<KafkaReader> kafka);
+
+  // --- the ledger
+
+  // nullopt: it cannot be reached, which is what is waited for now.
+  absl::StatusOr<std::optional<StreamPage>> AskLedger(const ReadStreamRequest& request);
+  // It was not asked for so long that an epoch may have begun.
+  bool page_is_old() const;
+  // Where the current epoch's offsets are true; nullopt: no producer has opened in it yet.
+  absl::StatusOr<std::optional<LogInfo>> CurrentLog();
+
+  // --- the logs
+
+  absl::StatusOr<LogOffsets> Offsets(const StreamName& log);
+  // Begins to read there. REQUIRES: of all logs, or after StopAll.
+  absl::Status Begin(const StreamName& log, Offset from);
+  absl::Status StopAll();
+  // The next batch, which may be empty; Kafka that is away is waited for.
+  absl::Status Fetch(Clock::time_point deadline);
+  // Of a message of the batch, the index in started_.
+  int LogIndex(const KafkaMessage& message) const;
+  // The record at this offset was looked at: the log did not end below it.
+  void Passed(int log, Offset offset);
+  // Every log was read to its end, and nothing came since.
+  bool at_ends() const;
+
+  // --- waiting
+
+  void Wait(Waiting waiting);
+  // Each time longer, until PauseLess.
+  void Pause(Clock::time_point deadline);
+  void PauseMore();
+  void PauseLess();
+
+  StreamReaderOptions options_;  // But for bisect_records_min constant.
+  Ledger* const ledger_;
+  std::unique_ptr<KafkaReader> kafka_;  // Before the batch, which points into it.
+  ReaderBatch batch_;
+  size_t next_ = 0;                         // Of batch_.records.
+  std::vector<StreamName> started_;         // Begin.
+  std::vector<std::optional<Offset>> end_;  // Per started_: where it ended, nothing came since.
+  bool read_a_page_ = false;
+  std::vector<Head> heads_at_start_;
+  std::optional<Waiting> waiting_;
+  Clock::time_point last_page_{};
+  std::chrono::milliseconds pause_{1};
+  int64_t polls_ = 0;
+};
+
+}  // namespace lockstep
+
+#endif  // LOCKSTEP_REORDER_RECORD_READER_H_
