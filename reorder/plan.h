@@ -1,5 +1,6 @@
 // PlanStream reads a stream once beside the ledger, as recover would, and says what each buffer
-// would cost. It changes nothing: no gate is opened, no cursor moves, nothing is kept but sizes.
+// would cost. It changes nothing: no gate is opened, no cursor moves, no disk is used. Of what
+// would be spilled it keeps sizes only (16 B a record), so it takes the budget and that.
 #ifndef LOCKSTEP_REORDER_PLAN_H_
 #define LOCKSTEP_REORDER_PLAN_H_
 

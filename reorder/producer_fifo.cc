@@ -172,6 +172,7 @@ size_t ProducerFifo::Park(Seq seq, const RecordView& record) {
   }
   last_seq_ = seq;
   ++records_;
+  ++chunks_.back().records;
   return packed.total_bytes;
 }
 
@@ -193,6 +194,7 @@ RecordView ProducerFifo::Unpark() {
   unparked_bytes_ = packed->total_bytes;
   read_ += packed->total_bytes;
   --records_;
+  --chunks_.front().records;
   views_out_ = true;
   DropUsedFront();
   return view;
@@ -235,11 +237,11 @@ void ProducerFifo::Clear() {
   *this = ProducerFifo(*pool_);
 }
 
-void ProducerFifo::LeaveMemory(uint64_t file) {
+void ProducerFifo::LeaveMemory(uint64_t file, Seq first, Seq last) {
   if (empty()) return;
   left_at_ = front_seq();
   for (ChunkPool::Chunk& chunk : chunks_) {
-    if (chunk.file != 0) continue;
+    if (chunk.file != 0 || chunk.first_seq < first || chunk.first_seq > last) continue;
     ChunkPool::Chunk memory;
     memory.bytes = std::move(chunk.bytes);
     memory.size = chunk.size;
@@ -259,6 +261,25 @@ void ProducerFifo::RestoreFront(ChunkPool::Chunk memory) {
   LOCKSTEP_CHECK(missing_front() != nullptr && memory.size == missing_front()->filled,
                  "what is missing is restored whole");
   chunks_.front().bytes = std::move(memory.bytes);
+}
+
+std::vector<ProducerFifo::RecordSize> ProducerFifo::SizesIn(std::string_view chunk) {
+  std::vector<RecordSize> records;
+  while (!chunk.empty()) {
+    Packed packed;
+    std::memcpy(&packed, chunk.data(), sizeof(packed));
+    records.push_back({Seq(packed.seq), packed.total_bytes});
+    chunk.remove_prefix(packed.total_bytes);
+  }
+  return records;
+}
+
+void ProducerFifo::PutSizes(const std::vector<RecordSize>& records, std::byte* to) {
+  for (const RecordSize& record : records) {
+    const auto value_bytes = static_cast<uint32_t>(record.bytes - sizeof(Packed));
+    new (to) Packed{record.seq.value(), 0, 0, record.bytes, 0, kNull, value_bytes, 0, 0};
+    to += record.bytes;
+  }
 }
 
 }  // namespace lockstep

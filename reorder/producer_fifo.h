@@ -5,7 +5,8 @@
 // given back. No allocation and no hashing a record.
 //
 // A chunk is also the unit in which records wait elsewhere (ChunkStore): it is written once, its
-// memory is given back, and it is read again when its first record is next.
+// memory is given back, and it is read again when its first record is next. Chunks that left
+// memory may lie between others that did not.
 //
 // Invariants:
 //   (1) Parked seqs ascend, and so do the seqs taken out.
@@ -36,8 +37,10 @@ class ChunkPool {
   struct Chunk {
     std::unique_ptr<std::byte[]> bytes;  // Null: it waits in its file.
     size_t size = 0;
-    size_t filled = 0;  // Bytes in use, from the start.
+    size_t filled = 0;    // Bytes in use, from the start.
+    int64_t records = 0;  // Not taken out.
     Seq first_seq;
+    Position turn;      // When first_seq is needed, if anybody said.
     uint64_t file = 0;  // Where it was written; 0: nowhere, and records may be added.
 
     std::string_view view() const { return {reinterpret_cast<const char*>(bytes.get()), filled}; }
@@ -75,6 +78,10 @@ class ProducerFifo {
   // Copies the record to the end and returns the bytes that it takes. REQUIRES: seq above every
   // one parked before (1).
   size_t Park(Seq seq, const RecordView& record);
+  // Whether the record parked last began a chunk; if so, set_turn says when it is needed. REQUIRES:
+  // !empty()
+  bool began_chunk() const { return chunks_.back().first_seq == last_seq_; }
+  void set_turn(Position turn) { chunks_.back().turn = turn; }
 
   // Takes out the oldest record. The view is valid until ReleaseUnparked. REQUIRES: !empty()
   RecordView Unpark();
@@ -93,16 +100,18 @@ class ProducerFifo {
 
   // Memory of the chunks that are nowhere else.
   size_t unwritten_bytes() const { return unwritten_bytes_; }
-  // Calls visit(const ChunkPool::Chunk&) for each of them that holds records, oldest first.
+  // Calls visit(const ChunkPool::Chunk&, bool) for each of them that holds records, oldest first;
+  // true: it is the one that records are added to.
   template <class Visit>
   void ForEachUnwritten(Visit visit) const {
     if (empty()) return;
     for (const ChunkPool::Chunk& chunk : chunks_) {
-      if (chunk.file == 0) visit(chunk);
+      if (chunk.file == 0) visit(chunk, &chunk == &chunks_.back());
     }
   }
-  // They are in `file` now: gives their memory back (what views point into: with ReleaseUnparked).
-  void LeaveMemory(uint64_t file);
+  // Those of them with first_seq in [first, last] are in `file` now: gives their memory back (what
+  // views point into: with ReleaseUnparked).
+  void LeaveMemory(uint64_t file, Seq first, Seq last);
 
   // The oldest record's chunk, iff it is not in memory: RestoreFront, before Unpark.
   const ChunkPool::Chunk* missing_front() const {
@@ -112,6 +121,17 @@ class ProducerFifo {
   bool front_is_written() const { return chunks_.front().file != 0; }
   // `memory`: of its size, with its bytes.
   void RestoreFront(ChunkPool::Chunk memory);
+
+  // --- a chunk's bytes without what its records carry (--plan)
+
+  struct RecordSize {
+    Seq seq;
+    uint32_t bytes = 0;  // As Park says.
+  };
+  static std::vector<RecordSize> SizesIn(std::string_view chunk);
+  // Makes a chunk of records of these sizes, each with its seq and a value that says nothing.
+  // REQUIRES: `to` has room for all of them.
+  static void PutSizes(const std::vector<RecordSize>& records, std::byte* to);
 
   // The files of the chunks that were used up since the last call, one entry a chunk.
   std::vector<uint64_t> TakeUsedFiles() { return std::exchange(used_files_, {}); }
@@ -125,7 +145,7 @@ class ProducerFifo {
   std::vector<ChunkPool::Chunk> released_;  // Done with, but views may point into them.
   std::vector<uint64_t> used_files_;
   bool views_out_ = false;      // Since the last ReleaseUnparked.
-  Seq left_at_;                 // front_seq() when the chunks left memory.
+  Seq left_at_;                 // front_seq() when the front chunk left memory.
   size_t unwritten_bytes_ = 0;  // Of chunks_ without a file.
   size_t read_ = 0;             // Place of the oldest record in chunks_.front().
   int64_t records_ = 0;

@@ -18,8 +18,9 @@ struct MergeCounts {
   int64_t spilled = 0;      // Left memory, and came back once.
 };
 
-// A budget spills as FifoParking does: all that is in memory and nowhere else is written at once,
-// when it has filled the budget. O(bursts + writers · spills)
+// A budget spills as FifoParking does, but record by record where that has chunks: when what waits
+// in memory has filled it, the eighth of it that is needed furthest ahead is written.
+// O(bursts · log writers)
 MergeCounts MergeByBurst(const CacheOrders& orders,
                          int64_t budget_records = std::numeric_limits<int64_t>::max());
 

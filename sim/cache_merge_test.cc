@@ -24,14 +24,21 @@ TEST(MergeByBurst, NothingWaitsInTheLedgersOwnOrder) {
   EXPECT_EQ(MergeByBurst(orders).peak, 0);
 }
 
-TEST(MergeByBurst, ABudgetIsWrittenWholeWhenItIsFullAndMoreComes) {
-  // Ten of B wait; room for four: written at the fifth and at the ninth.
+TEST(MergeByBurst, AFullBudgetIsRelievedOfWhatIsNeededFurthestAhead) {
+  // Ten of B wait; room for four: the newest is written whenever another one comes.
   const CacheOrders orders{
       .ledger = {{0, 1}, {1, 10}}, .log = {{1, 10}, {0, 1}}, .records = 11, .writers = 2};
-  EXPECT_EQ(MergeByBurst(orders, 4).spilled, 8);
+  EXPECT_EQ(MergeByBurst(orders, 4).spilled, 6);
   EXPECT_EQ(MergeByBurst(orders, 10).spilled, 0);
-  EXPECT_EQ(MergeByBurst(orders, 9).spilled, 9);
+  EXPECT_EQ(MergeByBurst(orders, 9).spilled, 1);
   EXPECT_EQ(MergeByBurst(orders, 4).peak, 10);
+
+  // C comes first and is needed last: C goes, and B, which is next, never leaves memory.
+  const CacheOrders two{.ledger = {{0, 1}, {1, 8}, {2, 8}},
+                        .log = {{2, 8}, {1, 8}, {0, 1}},
+                        .records = 17,
+                        .writers = 3};
+  EXPECT_EQ(MergeByBurst(two, 8).spilled, 8);
 }
 
 TEST(MergeByBurst, WhatWentOutOfMemoryMakesRoom) {

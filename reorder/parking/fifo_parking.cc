@@ -1,6 +1,7 @@
 #include "reorder/parking/fifo_parking.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +11,31 @@
 
 namespace lockstep {
 
+namespace {
+
+constexpr int64_t kPiecePart = 8;
+constexpr int64_t kPieceBytesMax = 8 << 20;
+
+}  // namespace
+
+std::vector<ParkedChunk> ChoosePiece(std::vector<ParkedChunk> chunks, ParkingBudget piece) {
+  std::sort(chunks.begin(), chunks.end(), [](const ParkedChunk& a, const ParkedChunk& b) {
+    return std::tie(a.growing, b.chunk->turn, b.queue) <
+           std::tie(b.growing, a.chunk->turn, a.queue);
+  });
+  int64_t bytes = 0;
+  int64_t records = 0;
+  size_t count = 0;
+  while (count < chunks.size() &&
+         (count == 0 || (bytes < piece.bytes && records < piece.records))) {
+    bytes += static_cast<int64_t>(chunks[count].chunk->size);
+    records += chunks[count].chunk->records;
+    ++count;
+  }
+  chunks.resize(count);
+  return chunks;
+}
+
 bool FifoParking::BudgetIsReached() const {
   return static_cast<int64_t>(unwritten_bytes_) >= budget_.bytes ||
          unwritten_records_ >= budget_.records;
@@ -17,17 +43,21 @@ bool FifoParking::BudgetIsReached() const {
 
 absl::Status FifoParking::SetBudget(ParkingBudget budget) {
   budget_ = budget;
-  return BudgetIsReached() ? Write() : absl::OkStatus();
+  return MakeRoom();
 }
 
 absl::Status FifoParking::Park(size_t queue, Seq seq, const RecordView& record) {
-  if (BudgetIsReached()) LOCKSTEP_RETURN_IF_ERROR(Write());
+  LOCKSTEP_RETURN_IF_ERROR(MakeRoom());
   while (queues_.size() <= queue) queues_.emplace_back(pool_);
   ProducerFifo& fifo = queues_[queue];
   const size_t before = fifo.unwritten_bytes();
   stats_.bytes += static_cast<int64_t>(fifo.Park(seq, record));
   unwritten_bytes_ += fifo.unwritten_bytes() - before;
   unwritten_records_ += 1;
+  if (store_ != nullptr && fifo.began_chunk()) {
+    fifo.set_turn(order_ != nullptr ? order_->TurnOf(queue, seq)
+                                    : Position{Epoch(0), Offset(seq.value())});
+  }
   stats_.records += 1;
   stats_.records_peak = std::max(stats_.records_peak, stats_.records);
   stats_.bytes_peak = std::max(stats_.bytes_peak, stats_.bytes);
@@ -80,32 +110,67 @@ void FifoParking::Clear() {
 
 // ---------------------------------------------------------------- beyond the budget
 
-absl::Status FifoParking::Write() {
-  std::vector<ChunkStore::Chunk> chunks;
-  int64_t bytes = 0;
+absl::Status FifoParking::MakeRoom() {
+  while (BudgetIsReached()) {
+    std::vector<ParkedChunk> piece = ChoosePiece(Unwritten(), Piece());
+    if (piece.empty()) return absl::OkStatus();  // Emptied queues keep a little room.
+    LOCKSTEP_RETURN_IF_ERROR(Write(std::move(piece)));
+  }
+  return absl::OkStatus();
+}
+
+// A part of the budget; more if a smaller budget has to be reached; not so much that it takes long.
+ParkingBudget FifoParking::Piece() const {
+  const int64_t bytes_above = static_cast<int64_t>(unwritten_bytes_) - budget_.bytes;
+  return {.bytes = std::min(std::max(budget_.bytes / kPiecePart, bytes_above), kPieceBytesMax),
+          .records = std::max(budget_.records / kPiecePart, unwritten_records_ - budget_.records)};
+}
+
+std::vector<ParkedChunk> FifoParking::Unwritten() const {
+  std::vector<ParkedChunk> chunks;
   for (size_t queue = 0; queue < queues_.size(); ++queue) {
-    queues_[queue].ForEachUnwritten([&](const ChunkPool::Chunk& chunk) {
-      chunks.push_back({queue, chunk.first_seq, chunk.view()});
-      bytes += static_cast<int64_t>(chunk.filled);
+    queues_[queue].ForEachUnwritten([&](const ChunkPool::Chunk& chunk, bool growing) {
+      chunks.push_back({queue, growing, &chunk});
     });
   }
-  if (chunks.empty()) return absl::OkStatus();  // Emptied queues keep a little room.
-  if (bytes > store_bytes_max_ - store().bytes()) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "parked records would take more than ", store_bytes_max_,
-        " bytes on disk, which is the limit; nothing is lost: allow more (--spill-max), give more "
-        "memory (--buffer-memory), or take --buffer bounded, which needs no disk"));
+  return chunks;
+}
+
+absl::Status FifoParking::CheckRoomFor(int64_t bytes) {
+  if (bytes <= store_bytes_max_ - store().bytes()) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "parked records would take more than ", store_bytes_max_,
+      " bytes on disk, which is the limit; nothing is lost: allow more (--spill-max), give more "
+      "memory (--buffer-memory), or take --buffer bounded, which needs no disk"));
+}
+
+absl::Status FifoParking::Write(std::vector<ParkedChunk> piece) {
+  std::sort(piece.begin(), piece.end(), [](const ParkedChunk& a, const ParkedChunk& b) {
+    return std::pair(a.queue, a.chunk->first_seq) < std::pair(b.queue, b.chunk->first_seq);
+  });
+  std::vector<ChunkStore::Chunk> chunks;
+  int64_t bytes = 0;
+  int64_t records = 0;
+  for (const auto& [queue, growing, chunk] : piece) {
+    chunks.push_back({queue, chunk->first_seq, chunk->view()});
+    bytes += static_cast<int64_t>(chunk->filled);
+    records += chunk->records;
   }
+  LOCKSTEP_RETURN_IF_ERROR(CheckRoomFor(bytes));
   const uint64_t file = last_file_ + 1;
   LOCKSTEP_RETURN_IF_ERROR(store().Write(file, chunks));
   last_file_ = file;
   files_[file] = static_cast<int64_t>(chunks.size());
-  unwritten_bytes_ = 0;
-  unwritten_records_ = 0;
-  for (ProducerFifo& fifo : queues_) {
-    fifo.LeaveMemory(file);
-    unwritten_bytes_ += fifo.unwritten_bytes();
+  for (size_t first = 0; first < chunks.size();) {
+    size_t last = first;
+    while (last + 1 < chunks.size() && chunks[last + 1].queue == chunks[first].queue) ++last;
+    ProducerFifo& fifo = queues_[chunks[first].queue];
+    const size_t before = fifo.unwritten_bytes();
+    fifo.LeaveMemory(file, chunks[first].first_seq, chunks[last].first_seq);
+    unwritten_bytes_ -= before - fifo.unwritten_bytes();
+    first = last + 1;
   }
+  unwritten_records_ -= records;
   stats_.bytes_written += bytes;
   stats_.store_bytes_peak = std::max(stats_.store_bytes_peak, store().bytes());
   return absl::OkStatus();

@@ -1,15 +1,18 @@
 // FifoParking keeps parked records in memory, one ProducerFifo a queue over one pool of chunks:
 // without a bound, or up to a budget, beyond which they wait in a ChunkStore.
 //
-// With a budget: when it is reached, all that is in memory and nowhere else is written as one
-// sorted file, and memory starts empty again. A chunk comes back when its first record is next, and
-// a file goes when its last chunk was used up. So a parked record is written and read once at most,
-// in large sequential pieces.
+// With a budget: when it is reached, an eighth of it (8 MiB at most) is written as one sorted file:
+// the chunks that are needed furthest ahead. The ledger is the future, so that is known, and what
+// is needed soon never leaves memory (Belady's rule). The stream stands still for one piece only,
+// and the next comes when as much was parked again. A chunk comes back when its first record is
+// next, and a file goes when its last chunk was used up. So a parked record is written and read
+// once at most, in large sequential pieces. No thread writes beside the stream: a piece goes to the
+// page cache in the time of a few batches (buffer.h measures it).
 //
 // Invariants:
 //   (1) Memory is at most the budget, and for each queue the chunk that it is read from (64 KiB, or
 //       one record), and what was taken out since the last ReleaseUnparked.
-//   (2) A file holds what fills the budget: their number follows from their size.
+//   (2) A file holds a piece: their number follows from their size.
 //   (3) After an error nothing parked is lost, and the same call may be made again.
 //
 // Not thread-safe. No I/O but the store's.
@@ -27,6 +30,18 @@
 
 namespace lockstep {
 
+// A chunk in memory, as far as it matters for the choice.
+struct ParkedChunk {
+  size_t queue = 0;
+  bool growing = false;  // Records are added to it.
+  const ChunkPool::Chunk* chunk = nullptr;
+};
+
+// What is written to make room for `piece` (either limit is enough): of `chunks` those that are
+// needed furthest ahead, one at least; growing ones only where others are not enough. Of a queue's
+// chunks they lie side by side.
+std::vector<ParkedChunk> ChoosePiece(std::vector<ParkedChunk> chunks, ParkingBudget piece);
+
 class FifoParking final : public ParkingBuffer {
  public:
   // In memory, without a bound; Park and Unpark never fail.
@@ -39,6 +54,8 @@ class FifoParking final : public ParkingBuffer {
   // Another budget from now on; what it does not hold is written at once. REQUIRES: a store.
   absl::Status SetBudget(ParkingBudget budget);
 
+  // Without an order the seq says what is needed furthest ahead.
+  void Bind(const ParkedOrder& order) override { order_ = &order; }
   absl::Status Park(size_t queue, Seq seq, const RecordView& record) override;
   std::optional<Seq> Front(size_t queue) const override;
   absl::StatusOr<RecordView> Unpark(size_t queue) override;
@@ -55,11 +72,16 @@ class FifoParking final : public ParkingBuffer {
     return *store_;
   }
   bool BudgetIsReached() const;
-  absl::Status Write();
+  absl::Status MakeRoom();
+  ParkingBudget Piece() const;
+  std::vector<ParkedChunk> Unwritten() const;
+  absl::Status Write(std::vector<ParkedChunk> piece);
+  absl::Status CheckRoomFor(int64_t bytes);
   absl::Status Restore(size_t queue, const ChunkPool::Chunk& chunk);
   void DropUsedFiles(ProducerFifo& fifo);
 
   ParkingBudget budget_ = {};
+  const ParkedOrder* order_ = nullptr;
   ChunkStore* const store_ = nullptr;
   const int64_t store_bytes_max_ = INT64_MAX;
   ChunkPool pool_;

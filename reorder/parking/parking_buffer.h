@@ -38,6 +38,7 @@ struct ParkingStats {
   int64_t fetches = 0;          // From the log, once more …
   int64_t fetches_bound = 0;    // … of at most so many …
   int64_t records_fetched = 0;  // … of so many records.
+  bool operator==(const ParkingStats&) const = default;
 };
 
 // What a buffer may ask about the records parked in it.

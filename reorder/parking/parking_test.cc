@@ -21,6 +21,7 @@
 
 #include "reorder/parking/fifo_parking.h"
 #include "reorder/parking/rocks_chunk_store.h"
+#include "reorder/parking/size_chunk_store.h"
 #include "reorder/parking/test_chunk_store.h"
 
 namespace lockstep {
@@ -241,6 +242,75 @@ TEST(ParkingTest, MemoryStaysInTheBudget) {
   EXPECT_LE(parking.stats().bytes_written, parking.stats().bytes_peak);
   EXPECT_EQ(parking.stats().bytes_reread, parking.stats().bytes_written);
   EXPECT_EQ(store.files(), 0U);
+}
+
+// An order in which queue 0 goes out whole, then queue 1, and so on.
+class QueueAfterQueue final : public ParkedOrder {
+ public:
+  Position TurnOf(size_t queue, Seq seq) const override {
+    return {Epoch(1), Offset(static_cast<int64_t>(queue) * 1'000'000 + seq.value())};
+  }
+  Seq NextSeq(size_t /*queue*/) const override { return Seq(1); }
+  Position NextTurn(size_t queue) const override { return TurnOf(queue, Seq(1)); }
+  std::optional<size_t> QueueOf(int /*topic*/, const RecordHeader& /*header*/) const override {
+    return std::nullopt;
+  }
+  int64_t producers() const override { return 4; }
+};
+
+// The stream stands still for a piece, never for the budget; and what is next stays in memory.
+TEST(ParkingTest, ABudgetIsWrittenPieceByPieceFromWhatIsNeededFurthestAhead) {
+  constexpr int64_t kBudget = 4 << 20;
+  constexpr size_t kQueues = 4;
+  TestChunkStore store;
+  FifoParking parking({.bytes = kBudget}, store);
+  const QueueAfterQueue order;
+  parking.Bind(order);
+  const Copy copy{Seq(1), "1", "key", std::string(100, 'v'), {}};
+  constexpr int64_t kRecords = 20'000;  // 3.2 MB a queue: all are thrice the budget.
+  for (int64_t seq = 1; seq <= kRecords; ++seq) {
+    for (size_t queue = 0; queue < kQueues; ++queue) {
+      ASSERT_TRUE(parking.Park(queue, Seq(seq), View(copy)).ok());
+    }
+  }
+  EXPECT_GT(store.files(), 10U);
+  EXPECT_LE(store.largest_write_bytes(),
+            kBudget / 8 + static_cast<int64_t>(ChunkPool::kChunkBytesMax));
+  // What the budget holds is what was not written, but for a piece and chunks that are not full.
+  const ParkingStats& stats = parking.stats();
+  EXPECT_LE(stats.bytes_written, stats.bytes_peak - kBudget * 3 / 4);
+  for (int64_t seq = 1; seq <= kRecords; ++seq) ASSERT_TRUE(parking.Unpark(0).ok());
+  EXPECT_EQ(parking.stats().bytes_reread, 0);
+}
+
+TEST(ParkingTest, ADiskThatKeepsSizesTellsWhatARunWrites) {
+  int64_t written = 0;
+  ASSERT_TRUE(rc::check([&](uint64_t seed) {
+    TestChunkStore disk;
+    SizeChunkStore sizes;
+    const ParkingBudget budget{.bytes = static_cast<int64_t>(1 + seed % 100'000)};
+    FifoParking run(budget, disk);
+    FifoParking plan(budget, sizes);
+    History random(seed);
+    std::vector<Seq> last(3);
+    for (int step = 0; step < 5'000; ++step) {
+      const size_t queue = random.Below(last.size());
+      if (random.Chance(3) && run.Front(queue)) {
+        RC_ASSERT(plan.Front(queue) == run.Front(queue));
+        RC_ASSERT(run.Unpark(queue).ok() && plan.Unpark(queue).ok());
+      } else {
+        const Copy copy = random.MakeCopy(++last[queue]);
+        RC_ASSERT(run.Park(queue, copy.seq, View(copy)).ok());
+        RC_ASSERT(plan.Park(queue, copy.seq, View(copy)).ok());
+      }
+      if (!random.Chance(20)) continue;
+      run.ReleaseUnparked();
+      plan.ReleaseUnparked();
+    }
+    RC_ASSERT(plan.stats() == run.stats());
+    written += run.stats().bytes_written;
+  }));
+  EXPECT_GT(written, 1'000'000);
 }
 
 // Another stream comes to the process, or goes.

@@ -9,6 +9,8 @@
 #include "absl/strings/str_cat.h"
 #include <rocksdb/convenience.h>
 #include <rocksdb/db.h>
+#include <rocksdb/env.h>
+#include <rocksdb/file_system.h>
 #include <rocksdb/options.h>
 #include <rocksdb/sst_file_writer.h>
 #include <rocksdb/table.h>
@@ -20,6 +22,65 @@ namespace lockstep {
 namespace {
 
 constexpr int kOpenFilesMax = 128;
+
+// Nothing here outlives the process, so nothing is synced: a write costs the page cache, the disk
+// follows when it can, and a file that was read and dropped soon never gets there.
+class UnsyncedFile final : public rocksdb::FSWritableFileOwnerWrapper {
+ public:
+  using FSWritableFileOwnerWrapper::FSWritableFileOwnerWrapper;
+  rocksdb::IOStatus Sync(const rocksdb::IOOptions& /*options*/,
+                         rocksdb::IODebugContext* /*context*/) override {
+    return rocksdb::IOStatus::OK();
+  }
+  rocksdb::IOStatus Fsync(const rocksdb::IOOptions& /*options*/,
+                          rocksdb::IODebugContext* /*context*/) override {
+    return rocksdb::IOStatus::OK();
+  }
+};
+
+class UnsyncedDirectory final : public rocksdb::FSDirectory {
+ public:
+  rocksdb::IOStatus Fsync(const rocksdb::IOOptions& /*options*/,
+                          rocksdb::IODebugContext* /*context*/) override {
+    return rocksdb::IOStatus::OK();
+  }
+};
+
+class UnsyncedFileSystem final : public rocksdb::FileSystemWrapper {
+ public:
+  using FileSystemWrapper::FileSystemWrapper;
+  const char* Name() const override { return "UnsyncedFileSystem"; }
+  rocksdb::IOStatus NewWritableFile(const std::string& name, const rocksdb::FileOptions& options,
+                                    std::unique_ptr<rocksdb::FSWritableFile>* file,
+                                    rocksdb::IODebugContext* context) override {
+    return Unsynced(FileSystemWrapper::NewWritableFile(name, options, file, context), *file);
+  }
+  rocksdb::IOStatus ReopenWritableFile(const std::string& name, const rocksdb::FileOptions& options,
+                                       std::unique_ptr<rocksdb::FSWritableFile>* file,
+                                       rocksdb::IODebugContext* context) override {
+    return Unsynced(FileSystemWrapper::ReopenWritableFile(name, options, file, context), *file);
+  }
+  rocksdb::IOStatus NewDirectory(const std::string& /*name*/, const rocksdb::IOOptions& /*options*/,
+                                 std::unique_ptr<rocksdb::FSDirectory>* directory,
+                                 rocksdb::IODebugContext* /*context*/) override {
+    *directory = std::make_unique<UnsyncedDirectory>();
+    return rocksdb::IOStatus::OK();
+  }
+
+ private:
+  static rocksdb::IOStatus Unsynced(rocksdb::IOStatus opened,
+                                    std::unique_ptr<rocksdb::FSWritableFile>& file) {
+    if (opened.ok()) file = std::make_unique<UnsyncedFile>(std::move(file));
+    return opened;
+  }
+};
+
+// Of the process, as RocksDB's own is.
+rocksdb::Env* UnsyncedEnv() {
+  static const std::unique_ptr<rocksdb::Env> env = rocksdb::NewCompositeEnv(
+      std::make_shared<UnsyncedFileSystem>(rocksdb::FileSystem::Default()));
+  return env.get();
+}
 
 // Big-endian: RocksDB orders bytes.
 void AppendNumber(uint64_t number, std::string& to) {
@@ -36,7 +97,11 @@ std::string ChunkKey(uint64_t file, size_t queue, Seq first_seq) {
 
 rocksdb::Options StoreOptions() {
   rocksdb::Options options;
+  options.env = UnsyncedEnv();
   options.create_if_missing = true;
+  // Chunks of a queue lie side by side and are read in that order: the kernel reads ahead, into its
+  // own memory, while the stream uses what it has.
+  options.advise_random_on_open = false;
   options.disable_auto_compactions = true;
   options.max_open_files = kOpenFilesMax;
   options.compression = rocksdb::kLZ4Compression;

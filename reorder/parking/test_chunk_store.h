@@ -2,6 +2,7 @@
 #ifndef LOCKSTEP_REORDER_PARKING_TEST_CHUNK_STORE_H_
 #define LOCKSTEP_REORDER_PARKING_TEST_CHUNK_STORE_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <map>
@@ -21,6 +22,7 @@ class TestChunkStore final : public ChunkStore {
     if (files_.contains(file)) return absl::InternalError("a file is written twice");
     std::map<std::pair<size_t, Seq>, std::string>& written = files_[file];
     std::pair<size_t, Seq> last{0, Seq(-1)};
+    const int64_t before = bytes_;
     for (const Chunk& chunk : chunks) {
       const std::pair<size_t, Seq> key{chunk.queue, chunk.first_seq};
       if (key <= last) return absl::InternalError("chunks do not ascend");
@@ -28,6 +30,7 @@ class TestChunkStore final : public ChunkStore {
       written[key] = std::string(chunk.bytes);
       bytes_ += static_cast<int64_t>(chunk.bytes.size());
     }
+    largest_write_bytes_ = std::max(largest_write_bytes_, bytes_ - before);
     return absl::OkStatus();
   }
   absl::Status Read(uint64_t file, size_t queue, Seq first_seq, std::byte* to,
@@ -45,6 +48,7 @@ class TestChunkStore final : public ChunkStore {
   int64_t bytes() const override { return bytes_; }
 
   size_t files() const { return files_.size(); }
+  int64_t largest_write_bytes() const { return largest_write_bytes_; }
   // One call in `n` fails; 0: none.
   void FailOneIn(uint32_t n) { fail_one_in_ = n; }
 
@@ -53,6 +57,7 @@ class TestChunkStore final : public ChunkStore {
 
   std::map<uint64_t, std::map<std::pair<size_t, Seq>, std::string>> files_;
   int64_t bytes_ = 0;
+  int64_t largest_write_bytes_ = 0;
   uint32_t fail_one_in_ = 0;
   std::mt19937 random_{7};
 };
