@@ -36,6 +36,7 @@ absl::StatusOr<double> RunHashTable(const sim::CacheOrders& orders) {
 }
 
 absl::Status Measure(Site& site, const Report& report, int64_t writers, const std::string& name) {
+  if (!site.Wants(name)) return absl::OkStatus();
   const int64_t records = site.Scale(50'000, 1'000'000, 10'000'000) / writers * writers;
   // The same number of bursts a writer must interleave, whatever their number.
   const int64_t burst_max = site.smoke() ? 50 : writers > 2 ? 100 : 10'000;

@@ -60,6 +60,9 @@ void AddFlags(CLI::App& run, Options& options) {
                                     "Sizes of seconds, one run a figure, on a mock Kafka unless "
                                     "--brokers is given; the names stay, params tell the sizes");
   run.add_flag("--full", options.site.full, "The largest sizes")->excludes(smoke);
+  run.add_option("--only", options.site.only,
+                 "Of the suite reorder: only figures whose name begins so, also those that are not "
+                 "taken otherwise (bench/README.md)");
   run.add_option("--pairs", options.site.pairs, "Runs of a figure and of its baseline, in turns")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();

@@ -7,16 +7,20 @@
 // peak, because one writer's nine tenths lie first in the log.
 // reorder/bounded/…: as memory, with memory for 50,000 records and no disk.
 // …/source_algorithm: ours against the source document's algorithm over that raw consumer.
+// reorder/rss/…: the memory that the process takes at the peak, against budget + 150 MiB.
+// reorder/bounded_cells/…: see RunBoundedCells.
 // reorder/streams/4: four streams against one. reorder/startup/…: until the first record comes out.
 // reorder/engine/…: see engine_bench.cc.
 #include <cstdint>
 #include <filesystem>
+#include <iostream>
 #include <string>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
 
 #include "bench/program.h"
 #include "bench/raw_kafka.h"
@@ -24,6 +28,7 @@
 #include "bench/suites.h"
 #include "bench/two_logs.h"
 #include "common/base/status_macros.h"
+#include "sim/text_table.h"
 
 namespace lockstep::bench {
 
@@ -92,7 +97,21 @@ Params ParamsOf(const Case& what, int64_t records, const rapidjson::Document& su
           {"bytes_per_parked_record", peak > 0 ? Number(summary, "parked_peak_bytes") / peak : 0}};
 }
 
+// Removed at the end, whatever happened.
+class SpillDirectory {
+ public:
+  ~SpillDirectory() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  const std::string path_ = std::filesystem::temp_directory_path() / "lockstep-bench-spill";
+};
+
 absl::Status MeasureProgram(Site& site, const Report& report, const Case& what) {
+  if (!site.Wants(what.name)) return absl::OkStatus();
   const int64_t records = what.value_bytes > 500 ? site.Scale(2'048, 512'000, 1'024'000)
                                                  : site.Scale(20'480, 2'048'000, 10'240'000);
   LOCKSTEP_ASSIGN_OR_RETURN(const TwoLogs logs,
@@ -101,18 +120,14 @@ absl::Status MeasureProgram(Site& site, const Report& report, const Case& what) 
                                                .writers = what.writers,
                                                .burst_max = site.smoke() ? 500 : 10'000,
                                                .value_bytes = what.value_bytes}));
-  const std::string spill_dir = std::filesystem::temp_directory_path() / "lockstep-bench-spill";
-  const absl::Cleanup removed = [&] {
-    std::error_code ignored;
-    std::filesystem::remove_all(spill_dir, ignored);
-  };
+  const SpillDirectory spill;
   const std::string in_bytes = site.smoke() ? "1MiB" : "64MiB";
   const std::string in_records = site.smoke() ? "1000records" : "50000records";
   rapidjson::Document summary;
   const auto ours = [&] {
     return Reorder(site, logs,
                    {"--buffer", what.buffer, "--buffer-memory",
-                    what.buffer == "bounded" ? in_records : in_bytes, "--spill-dir", spill_dir},
+                    what.buffer == "bounded" ? in_records : in_bytes, "--spill-dir", spill.path()},
                    summary);
   };
   const RawTarget target{.brokers = site.brokers(), .topic = logs.topic, .partition = 0};
@@ -152,8 +167,94 @@ absl::Status MeasureProgram(Site& site, const Report& report, const Case& what) 
   return absl::OkStatus();
 }
 
+// The memory of a process whose buffer overflows, with many writers.
+absl::Status MeasureRss(Site& site, const Report& report, const std::string& buffer,
+                        int64_t value_bytes) {
+  constexpr int64_t kWriters = 64;
+  constexpr int64_t kMebibyte = 1 << 20;
+  constexpr int64_t kBudgetMebibytes = 64;
+  constexpr int64_t kAllowedMebibytes = kBudgetMebibytes + 150;
+  const std::string name =
+      absl::StrCat("reorder/rss/", buffer, "/64w/", value_bytes == 100 ? "100B" : "1kB");
+  if (!site.WantsApart(name)) return absl::OkStatus();
+  const int64_t records = value_bytes > 500 ? site.Scale(2'048, 512'000, 2'048'000)
+                                            : site.Scale(20'480, 2'048'000, 10'240'000);
+  LOCKSTEP_ASSIGN_OR_RETURN(const TwoLogs logs,
+                            FillTwoLogs(site, {.records = records,
+                                               .writers = kWriters,
+                                               .burst_max = site.smoke() ? 500 : 10'000,
+                                               .value_bytes = value_bytes}));
+  const SpillDirectory spill;
+  rapidjson::Document summary;
+  LOCKSTEP_RETURN_IF_ERROR(
+      Reorder(site, logs,
+              {"--buffer", buffer, "--buffer-memory", absl::StrCat(kBudgetMebibytes, "MiB"),
+               "--spill-dir", spill.path()},
+              summary)
+          .status());
+  const double peak = Number(summary, "peak_memory_bytes") / static_cast<double>(kMebibyte);
+  report({.name = name,
+          .value = peak,
+          .baseline = "the budget and 150 MiB",
+          .baseline_value = static_cast<double>(kAllowedMebibytes),
+          .unit = "MiB",
+          .better = Better::kLower,
+          .params = ParamsOf({.name = name, .value_bytes = value_bytes}, records, summary)});
+  site.DropTopic(logs.topic);
+  if (peak > static_cast<double>(kAllowedMebibytes)) {
+    return absl::InternalError(
+        absl::StrCat(name, ": ", peak, " MiB are more than the budget and 150 MiB"));
+  }
+  return absl::OkStatus();
+}
+
+// One log of the source document's experiments with each of its cache sizes.
+absl::Status MeasureBoundedCells(Site& site, const Report& report, const std::string& size,
+                                 int64_t records, sim::TextTable& table) {
+  const std::string prefix = "reorder/bounded_cells/" + size + "/";
+  const std::vector<int64_t> caches = {10'000, 20'000, 50'000, 100'000};
+  LOCKSTEP_ASSIGN_OR_RETURN(
+      const TwoLogs logs,
+      FillTwoLogs(site, {.records = records, .burst_max = site.smoke() ? 500 : 10'000}));
+  const absl::Cleanup dropped = [&] { site.DropTopic(logs.topic); };
+  LOCKSTEP_ASSIGN_OR_RETURN(
+      const double raw_seconds,
+      RawConsume({.brokers = site.brokers(), .topic = logs.topic, .partition = 0}, records));
+  for (const int64_t cache : caches) {
+    const std::string name = absl::StrCat(prefix, cache / 1000, "k");
+    if (!site.WantsApart(name)) continue;
+    rapidjson::Document summary;
+    const std::string budget = absl::StrCat(site.smoke() ? cache / 100 : cache, "records");
+    LOCKSTEP_ASSIGN_OR_RETURN(
+        const double per_second,
+        Reorder(site, logs, {"--buffer", "bounded", "--buffer-memory", budget}, summary));
+    const auto number = [&](const char* of) { return static_cast<int64_t>(Number(summary, of)); };
+    const double share = 1 + Number(summary, "records_fetched") / static_cast<double>(records);
+    Figure figure{.name = name,
+                  .value = share,
+                  .baseline = "times the log, as wanted",
+                  .baseline_value = 1.5,
+                  .unit = "x N",
+                  .better = Better::kLower,
+                  .params = ParamsOf({.name = name}, records, summary)};
+    const double raw_share = per_second * raw_seconds / static_cast<double>(records);
+    figure.params.emplace_back("of_raw_consumer", raw_share);
+    report(figure);
+    table.Add({sim::WithSeparators(records), sim::WithSeparators(cache),
+               sim::WithSeparators(number("fetches")), sim::WithSeparators(number("fetches_bound")),
+               sim::ThreeDigits(share) + " x N",
+               sim::ThreeDigits(Number(summary, "fetched_wire_bytes") / 1e6),
+               sim::ThreeDigits(Number(summary, "seconds")), sim::ThreeDigits(raw_share)});
+    if (number("fetches") > number("fetches_bound")) {
+      return absl::InternalError(name + ": fetched more often than the theorem allows");
+    }
+  }
+  return absl::OkStatus();
+}
+
 // Several streams at once against all records in one.
 absl::Status MeasureStreams(Site& site, const Report& report) {
+  if (!site.Wants("reorder/streams/4")) return absl::OkStatus();
   constexpr int32_t kStreams = 4;
   TwoLogsOptions options{.records = site.Scale(20'480, 4'096'000, 20'480'000),
                          .burst_max = site.smoke() ? 500 : 10'000};
@@ -182,6 +283,7 @@ absl::Status MeasureStreams(Site& site, const Report& report) {
 // holds the beginning only: nobody waits for more of it.
 absl::Status MeasureStartup(Site& site, const Report& report, const std::string& name,
                             int64_t burst_max, int64_t bursts_per_commit) {
+  if (!site.Wants(name)) return absl::OkStatus();
   constexpr double kAllowedSeconds = 2;
   constexpr double kSecondsMax = 60;
   const int64_t records = site.Scale(50'000, 10'000'000, 10'000'000);
@@ -212,6 +314,22 @@ absl::Status MeasureStartup(Site& site, const Report& report, const std::string&
 
 }  // namespace
 
+absl::Status RunBoundedCells(Site& site, const Report& report) {
+  sim::TextTable table(
+      {"records", "cache", "fetches", "bound", "read", "fetched MB", "seconds", "of raw consumer"});
+  bool measured = false;
+  for (const auto& [size, records] :
+       {std::pair<std::string, int64_t>{"1M", 1'000'000}, {"10M", 10'000'000}}) {
+    const std::string prefix = "reorder/bounded_cells/" + size + "/";
+    if (!site.WantsApart(prefix) && !site.options().only.starts_with(prefix)) continue;
+    measured = true;
+    LOCKSTEP_RETURN_IF_ERROR(
+        MeasureBoundedCells(site, report, size, site.Scale(10'000, records, records), table));
+  }
+  if (measured) std::cerr << table.Text();  // For people; figures are on stdout.
+  return absl::OkStatus();
+}
+
 absl::Status RunReorder(Site& site, const Report& report) {
   LOCKSTEP_RETURN_IF_ERROR(RunEngine(site, report));
   for (const Case& what :
@@ -227,6 +345,13 @@ absl::Status RunReorder(Site& site, const Report& report) {
         Case{.name = "reorder/bounded/64w", .writers = 64, .buffer = "bounded"}}) {
     LOCKSTEP_RETURN_IF_ERROR(MeasureProgram(site, report, what));
   }
+  for (const char* const buffer : {"spill", "bounded"}) {
+    for (const int64_t value_bytes : {100, 1000}) {
+      LOCKSTEP_RETURN_IF_ERROR(MeasureRss(site, report, buffer, value_bytes));
+    }
+  }
+  LOCKSTEP_RETURN_IF_ERROR(RunBoundedCells(site, report));
+  LOCKSTEP_RETURN_IF_ERROR(RunSpillCompression(site, report));
   LOCKSTEP_RETURN_IF_ERROR(MeasureStreams(site, report));
   LOCKSTEP_RETURN_IF_ERROR(MeasureStartup(site, report, "reorder/startup/10M", 100, 1'000));
   return MeasureStartup(site, report, "reorder/startup/10M/alternating", 1, 10'000);

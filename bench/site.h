@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -32,6 +33,7 @@ struct SiteOptions {
   bool smoke = false;         // Sizes of seconds, to see that it runs at all.
   bool full = false;          // The largest sizes.
   int pairs = 5;
+  std::string only;  // Figures whose name begins so; empty: those that a suite always has.
 };
 
 class Site {
@@ -47,6 +49,14 @@ class Site {
   const std::string& brokers() const { return options_.brokers; }
   bool smoke() const { return options_.smoke; }
   int pairs() const { return options_.pairs; }
+  // Whether a figure is asked for.
+  bool Wants(std::string_view name) const {
+    return name.substr(0, options_.only.size()) == options_.only;
+  }
+  // Whether one is that is not always taken: by name, or to see that it runs at all.
+  bool WantsApart(std::string_view name) const {
+    return Wants(name) && (smoke() || !options_.only.empty());
+  }
   // The size for this kind of run.
   int64_t Scale(int64_t smoke, int64_t normal, int64_t full) const {
     return options_.smoke ? smoke : options_.full ? full : normal;

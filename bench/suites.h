@@ -21,6 +21,11 @@ absl::Status RunProducer(Site& site, const Report& report);
 absl::Status RunLedger(Site& site, const Report& report);
 // Restoring the ledger's order against a raw consumer that reads the header.
 absl::Status RunReorder(Site& site, const Report& report);
+// Its bounded buffer on the source document's cells: how often it fetches, and how much. Not taken
+// unless asked for (--only).
+absl::Status RunBoundedCells(Site& site, const Report& report);
+// What compressing spilled records saves and costs. Not taken unless asked for.
+absl::Status RunSpillCompression(Site& site, const Report& report);
 // The part of it that is decisions alone, against a hash table.
 absl::Status RunEngine(Site& site, const Report& report);
 // Finding the same gap behind a short log and behind a long one.

@@ -12,10 +12,12 @@
 namespace lockstep {
 namespace {
 
-// kBounded: the reader fetches a sixteenth ahead, as much again is in the batch under way, and what
-// is left of a quarter is for the fetcher's batches. A budget that is told in records does not
-// count them.
+// kBounded: a quarter of the budget is not for parked records. Of it the reader fetches a sixteenth
+// of the budget ahead, as much again is in the batch under way, and the rest is for the fetcher's
+// batches. A budget that is told in records does not count them.
+constexpr int64_t kAsidePart = 4;
 constexpr int64_t kAheadPart = 16;
+static_assert(kAheadPart / kAsidePart > 2, "ahead and the batch under way leave the fetcher some");
 constexpr int64_t kKbytesAheadMin = 64;
 
 // What is taken out for one batch stays in memory beside the rest.
@@ -85,6 +87,9 @@ class BoundedBuffer final : public Buffer {
     parking_.SetBudget(BoundedParkingBudget(budget));
     return absl::OkStatus();
   }
+  void StopWhen(std::function<bool()> stop_requested) override {
+    fetcher_.StopWhen(std::move(stop_requested));
+  }
   int64_t wire_bytes() const override { return fetcher_.wire_bytes(); }
 
  private:
@@ -100,7 +105,7 @@ int32_t KbytesAhead(const ParkingBudget& budget, int32_t usual) {
 }  // namespace
 
 ParkingBudget BoundedParkingBudget(ParkingBudget budget) {
-  if (budget.bytes != INT64_MAX) budget.bytes -= budget.bytes / kAheadPart * 4;
+  if (budget.bytes != INT64_MAX) budget.bytes -= budget.bytes / kAsidePart;
   return budget;
 }
 

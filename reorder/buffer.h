@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -40,10 +41,13 @@ class Buffer {
     static_cast<void>(budget);
     return absl::OkStatus();
   }
+  // Unpark ends its waiting for something outside (UNAVAILABLE) once `stop_requested` says so.
+  virtual void StopWhen(std::function<bool()> stop_requested) { static_cast<void>(stop_requested); }
   virtual int64_t spill_bytes() const { return 0; }  // On disk now.
-  // kSpill: the longest that the stream stood still while its budget was written to disk.
+  // kSpill: the longest that the stream stood still while a piece of its budget was written.
   virtual std::chrono::milliseconds longest_pause() const { return {}; }
-  // kBounded: what brokers sent for records fetched again, all that was thrown away included.
+  // kBounded: what brokers sent for records fetched again, all that was thrown away included; see
+  // KafkaLogFetcher.
   virtual int64_t wire_bytes() const { return 0; }
 };
 

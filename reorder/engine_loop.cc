@@ -36,6 +36,7 @@ EngineLoop::EngineLoop(StreamEngineOptions options, Ledger& ledger, Sink& sink,
 
 StreamResult EngineLoop::Run(const StopRequested& stop_requested) {
   stop_requested_ = &stop_requested;
+  buffer_->StopWhen(stop_requested);
   sink_->Attach(*this);
   StreamEnd end;
   end.why = Open();

@@ -110,6 +110,8 @@ absl::Status KafkaLogFetcher::Read(Log& log, Offset first, Offset end, const Tak
       give_up = steady_clock::now() + kPatience;
     } else if (!log.batch.ends.empty()) {
       return Gone(log.name, first, end);
+    } else if (stop_requested_ && stop_requested_()) {
+      return absl::UnavailableError("stopped while nothing came");
     } else if (steady_clock::now() >= give_up) {
       return absl::UnavailableError("nothing came for ten seconds");
     }

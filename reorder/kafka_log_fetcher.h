@@ -10,8 +10,10 @@
 #define LOCKSTEP_REORDER_KAFKA_LOG_FETCHER_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/kafka/kafka_reader.h"
@@ -31,10 +33,16 @@ class KafkaLogFetcher final : public LogFetcher {
   explicit KafkaLogFetcher(KafkaLogFetcherOptions options);
   ~KafkaLogFetcher() override;
 
-  // UNAVAILABLE also when nothing came for ten seconds.
+  // UNAVAILABLE also when nothing came for ten seconds, or when it waits and is to stop.
   absl::Status Fetch(int topic, Offset first, Offset end, const Take& take) override;
 
-  // What the brokers sent, all that was thrown away included, as of at most 200 ms ago.
+  // Asked while it waits, 200 ms apart at most.
+  void StopWhen(std::function<bool()> stop_requested) {
+    stop_requested_ = std::move(stop_requested);
+  }
+
+  // What the brokers sent, all that was thrown away included. librdkafka says it every 200 ms, and
+  // only Fetch listens: what came since its last word is missing.
   int64_t wire_bytes() const;
 
  private:
@@ -45,6 +53,7 @@ class KafkaLogFetcher final : public LogFetcher {
 
   const KafkaLogFetcherOptions options_;
   std::vector<std::unique_ptr<Log>> logs_;  // In the topics' order.
+  std::function<bool()> stop_requested_;    // May be empty.
 };
 
 }  // namespace lockstep

@@ -26,6 +26,7 @@ struct Packed {
 };
 // NOLINTNEXTLINE(misc-redundant-expression): so it is today.
 static_assert(sizeof(Packed) == 48, "an overhead of less than 100 B a record is promised");
+// NOLINTNEXTLINE(misc-redundant-expression): so it is today.
 static_assert(sizeof(Packed) % alignof(Packed) == 0, "records lie one behind the other");
 
 uint32_t SizeOf(const std::optional<std::string_view>& bytes) {
@@ -266,7 +267,7 @@ void ProducerFifo::RestoreFront(ChunkPool::Chunk memory) {
 std::vector<ProducerFifo::RecordSize> ProducerFifo::SizesIn(std::string_view chunk) {
   std::vector<RecordSize> records;
   while (!chunk.empty()) {
-    Packed packed;
+    Packed packed = {};
     std::memcpy(&packed, chunk.data(), sizeof(packed));
     records.push_back({Seq(packed.seq), packed.total_bytes});
     chunk.remove_prefix(packed.total_bytes);

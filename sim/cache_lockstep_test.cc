@@ -82,6 +82,17 @@ TEST(RunLockstep, BoundedStaysWithinItsBudgetAndTheTheoremsBound) {
   }
 }
 
+// The largest of the source document's bounded cells, with the order that needs most.
+TEST(RunLockstep, BoundedReadsTheLogOneAndAHalfTimesAtMost) {
+  const CacheOrders orders = MakeOrders(
+      {.interleaving = Interleaving::kSkewed, .records = 10'000'000, .writers = 2, .seed = 1});
+  OrdersLog log(orders, 1);
+  ChunkParking parking({.records = 50'000}, 1, &log);
+  const auto counts = Count(orders, parking);
+  ASSERT_TRUE(counts.ok()) << counts.status();
+  EXPECT_LE(parking.stats().records_fetched, orders.records / 2);
+}
+
 TEST(OrdersLog, GivesAnyPartOnceMore) {
   const CacheOrders orders{
       .ledger = {{0, 3}, {1, 2}}, .log = {{1, 1}, {0, 3}, {1, 1}}, .records = 5, .writers = 2};

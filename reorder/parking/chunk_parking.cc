@@ -152,7 +152,7 @@ ChunkParking::Segment& ChunkParking::FrontOf(size_t queue) {
 
 absl::StatusOr<RecordView> ChunkParking::Unpark(size_t queue) {
   Segment& segment = FrontOf(queue);
-  if (!segment.chunk->in_memory) LOCKSTEP_RETURN_IF_ERROR(Load(*segment.chunk));
+  if (!segment.chunk->in_memory) LOCKSTEP_RETURN_IF_ERROR(Restore(*segment.chunk));
   if (fetcher_ == nullptr) {
     LOCKSTEP_RETURN_IF_ERROR(Skip(queue));
     return RecordView{};
@@ -296,10 +296,10 @@ void ChunkParking::Drop(Chunk& chunk) {
   }
 }
 
-absl::Status ChunkParking::Load(Chunk& chunk) {
+absl::Status ChunkParking::Restore(Chunk& chunk) {
   while (!Fits(Charge(chunk), chunk.records) && DropOne(&chunk)) {
   }
-  const absl::Status fetched = Fetch(chunk);
+  const absl::Status fetched = FetchParked(chunk);
   if (!fetched.ok()) {
     for (Segment* segment : chunk.segments) {
       if (segment->memory != nullptr) segment->memory->Clear();
@@ -315,7 +315,7 @@ absl::Status ChunkParking::Load(Chunk& chunk) {
 }
 
 // Fetches the part of the log that holds what is still parked of the chunk.
-absl::Status ChunkParking::Fetch(Chunk& chunk) {
+absl::Status ChunkParking::FetchParked(Chunk& chunk) {
   Offset first(INT64_MAX);
   Offset last(-1);
   for (const Segment* segment : chunk.segments) {
@@ -329,7 +329,7 @@ absl::Status ChunkParking::Fetch(Chunk& chunk) {
   }
   std::vector<Place> places;
   for (Segment* segment : chunk.segments) {
-    // What went out from another topic is not taken back; Skip will pass over it.
+    // What went out from another topic is not parked again; Skip will pass over it.
     const Seq expected = std::max(segment->next_seq, order_->NextSeq(segment->queue));
     if (expected > segment->last_seq) continue;
     segment->memory = std::make_unique<ProducerFifo>(pool_);
@@ -342,7 +342,7 @@ absl::Status ChunkParking::Fetch(Chunk& chunk) {
       fetcher_->Fetch(chunk.topic, first, last + 1, [&](const FetchedRecord& record) {
         stats_.records_fetched += 1;
         stats_.bytes_reread += static_cast<int64_t>(ProducerFifo::PackedBytes(record.view));
-        if (!record.foreign) TakeBack(chunk.topic, record, places);
+        if (!record.foreign) ParkAgain(chunk.topic, record, places);
         return absl::OkStatus();
       }));
   for (const Place& place : places) {
@@ -354,8 +354,8 @@ absl::Status ChunkParking::Fetch(Chunk& chunk) {
   return absl::OkStatus();
 }
 
-// Parks a fetched record again if it is one that is waited for; `places` are sorted.
-void ChunkParking::TakeBack(int topic, const FetchedRecord& record, std::vector<Place>& places) {
+// `places` are sorted.
+void ChunkParking::ParkAgain(int topic, const FetchedRecord& record, std::vector<Place>& places) {
   const std::optional<size_t> queue = order_->QueueOf(topic, record.header);
   if (!queue.has_value()) return;
   const Seq seq = record.header.seq;

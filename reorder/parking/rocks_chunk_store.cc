@@ -95,7 +95,19 @@ std::string ChunkKey(uint64_t file, size_t queue, Seq first_seq) {
   return key;
 }
 
-rocksdb::Options StoreOptions() {
+rocksdb::CompressionType TypeOf(RocksChunkStore::Compression compression) {
+  switch (compression) {
+    case RocksChunkStore::Compression::kNone:
+      return rocksdb::kNoCompression;
+    case RocksChunkStore::Compression::kLz4:
+      break;
+    case RocksChunkStore::Compression::kZstd:
+      return rocksdb::kZSTD;
+  }
+  return rocksdb::kLZ4Compression;
+}
+
+rocksdb::Options StoreOptions(RocksChunkStore::Compression compression) {
   rocksdb::Options options;
   options.env = UnsyncedEnv();
   options.create_if_missing = true;
@@ -104,7 +116,7 @@ rocksdb::Options StoreOptions() {
   options.advise_random_on_open = false;
   options.disable_auto_compactions = true;
   options.max_open_files = kOpenFilesMax;
-  options.compression = rocksdb::kLZ4Compression;
+  options.compression = TypeOf(compression);
   options.info_log_level = rocksdb::ERROR_LEVEL;
   rocksdb::BlockBasedTableOptions table;
   table.no_block_cache = true;  // Nothing is read twice.
@@ -202,7 +214,8 @@ class RocksChunkStore::Db {
   const std::unique_ptr<rocksdb::DB> db_;
 };
 
-RocksChunkStore::RocksChunkStore(std::string directory) : directory_(std::move(directory)) {}
+RocksChunkStore::RocksChunkStore(std::string directory, Compression compression)
+    : directory_(std::move(directory)), compression_(compression) {}
 
 RocksChunkStore::~RocksChunkStore() {
   if (db_ == nullptr) return;
@@ -222,7 +235,7 @@ absl::Status RocksChunkStore::Open() {
   std::filesystem::remove_all(DbDirectory(), error);
   if (error) return CannotUse("remove " + DbDirectory(), error);
   rocksdb::DB* db = nullptr;
-  const rocksdb::Status status = rocksdb::DB::Open(StoreOptions(), DbDirectory(), &db);
+  const rocksdb::Status status = rocksdb::DB::Open(StoreOptions(compression_), DbDirectory(), &db);
   if (!status.ok()) return Told(DbDirectory(), status);
   db_ = std::make_unique<Db>(DbDirectory(), std::unique_ptr<rocksdb::DB>(db));
   return absl::OkStatus();

@@ -17,7 +17,10 @@ namespace lockstep {
 
 class RocksChunkStore final : public ChunkStore {
  public:
-  explicit RocksChunkStore(std::string directory);
+  // How files are compressed; what each costs is measured by `reorder/spill_compression/…`.
+  enum class Compression { kNone, kLz4, kZstd };
+
+  explicit RocksChunkStore(std::string directory, Compression compression = Compression::kLz4);
   ~RocksChunkStore() override;  // Removes what it made.
 
   // FAILED_PRECONDITION: another process uses the directory.
@@ -35,6 +38,7 @@ class RocksChunkStore final : public ChunkStore {
   std::string DbDirectory() const { return directory_ + "/records"; }
 
   const std::string directory_;
+  const Compression compression_;
   std::unique_ptr<FileLock> lock_;
   std::unique_ptr<Db> db_;
 };
