@@ -24,18 +24,23 @@ const MessageHeaders kMessageHeaders;
 
 absl::StatusOr<FetchedRecord> FetchedRecordOf(const KafkaMessage& message) {
   FetchedRecord record;
+  LOCKSTEP_RETURN_IF_ERROR(ReadFetchedRecord(message, record));
+  return record;
+}
+
+absl::Status ReadFetchedRecord(const KafkaMessage& message, FetchedRecord& record) {
   record.view.log_offset = message.offset();
   record.view.timestamp_ms = message.timestamp_ms();
   record.view.key = message.key();
   record.view.value = message.value();
-  record.view.header_source = &kMessageHeaders;
-  record.view.header_handle = &message;
   const std::optional<std::string_view> header = message.Header(kRecordHeaderKey);
-  if (!header.has_value()) {
-    record.foreign = true;
-    return record;
+  record.foreign = !header.has_value();
+  if (message.header_count() > (record.foreign ? 0 : 1)) {
+    record.view.header_source = &kMessageHeaders;
+    record.view.header_handle = &message;
   }
-  auto parsed = ParseRecordHeader(*header);
+  if (record.foreign) return absl::OkStatus();
+  const absl::StatusOr<RecordHeader> parsed = ParseRecordHeader(*header);
   if (!parsed.ok()) {
     return Annotate(parsed.status(),
                     absl::StrCat("record header at offset ", message.offset().value(), " of ",
@@ -43,7 +48,7 @@ absl::StatusOr<FetchedRecord> FetchedRecordOf(const KafkaMessage& message) {
   }
   record.header = *parsed;
   record.view.at = parsed->at;
-  return record;
+  return absl::OkStatus();
 }
 
 }  // namespace lockstep

@@ -11,6 +11,8 @@ namespace lockstep {
 
 // Views live as long as `message`. INVALID_ARGUMENT names the record whose header is malformed.
 absl::StatusOr<FetchedRecord> FetchedRecordOf(const KafkaMessage& message);
+// The same into a fresh one.
+absl::Status ReadFetchedRecord(const KafkaMessage& message, FetchedRecord& record);
 
 }  // namespace lockstep
 

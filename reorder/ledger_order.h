@@ -73,9 +73,14 @@ class LedgerOrder {
   // The smallest position at hand; nullptr: none. In frozen epochs certain iff !needs_page().
   const Next* Peek() const { return has_next_ ? &next_ : nullptr; }
   // Steps over it. REQUIRES: Peek() != nullptr
-  void Advance() {
-    ++next_.position.offset;
-    ++next_.seq;
+  void Advance() { Advance(1); }
+
+  // How many positions in a row, with it, are the same producer's. REQUIRES: Peek() != nullptr
+  int64_t in_a_row() const { return range_end_ - next_.position.offset; }
+  // Steps over so many. REQUIRES: 0 < count ≤ in_a_row()
+  void Advance(int64_t count) {
+    next_.position.offset = next_.position.offset + count;
+    next_.seq = next_.seq + count;
     if (next_.position.offset == range_end_) FinishRange();
   }
 
@@ -96,6 +101,12 @@ class LedgerOrder {
   std::optional<Seq> next_seq(int32_t producer) const {
     if (has_next_ && next_.producer == producer) return next_.seq;
     return At(producer).next_seq_known ? std::optional(At(producer).next_seq) : std::nullopt;
+  }
+
+  // Whether the merge has stepped over a seq. REQUIRES: next_seq(producer)
+  bool SteppedOver(int32_t producer, Seq seq) const {
+    const bool is_next = has_next_ && next_.producer == producer;
+    return seq < (is_next ? next_.seq : At(producer).next_seq);
   }
 
   // Looks up a seq at or above next_seq. `hint` is the caller's, starts at 0 and makes ascending

@@ -9,6 +9,7 @@ namespace lockstep {
 namespace {
 
 constexpr uint32_t kNull = UINT32_MAX;
+constexpr size_t kReadAheadBytes = 1024;  // Told to the processor; a hint, also past the end.
 constexpr size_t kOwnChunkBytes = ChunkPool::kChunkBytesMax / 4;
 
 // What stands before a parked record's bytes: source position, key, value, headers (name size,
@@ -48,11 +49,14 @@ uint32_t TakeSize(const std::byte*& from) {
   from += sizeof(size);
   return size;
 }
+std::string_view TakeText(const std::byte*& from, uint32_t size) {
+  const std::string_view text(reinterpret_cast<const char*>(from), size);
+  from += size;
+  return text;
+}
 std::optional<std::string_view> TakeBytes(const std::byte*& from, uint32_t size) {
   if (size == kNull) return std::nullopt;
-  const std::string_view bytes(reinterpret_cast<const char*>(from), size);
-  from += size;
-  return bytes;
+  return TakeText(from, size);
 }
 
 const std::byte* HeadersOf(const Packed* packed) {
@@ -92,7 +96,7 @@ class PackedHeaders final : public HeaderSource {
     while (from != end) {
       const uint32_t name_bytes = TakeSize(from);
       const uint32_t value_bytes = TakeSize(from);
-      const std::string_view name = *TakeBytes(from, name_bytes);
+      const std::string_view name = TakeText(from, name_bytes);
       out.emplace_back(name, TakeBytes(from, value_bytes));
     }
   }
@@ -105,26 +109,31 @@ const Packed* At(const ChunkPool::Chunk& chunk, size_t place) {
 
 }  // namespace
 
+std::vector<ChunkPool::Bytes>* ChunkPool::SpareOf(size_t size) {
+  if (!std::has_single_bit(size) || size < kChunkBytesMin || size > kChunkBytesMax) return nullptr;
+  return &spare_[static_cast<size_t>(std::bit_width(size / kChunkBytesMin)) - 1];
+}
+
 ChunkPool::Chunk ChunkPool::Get(size_t size) {
   allocated_bytes_ += size;
-  if (size == kChunkBytesMax && !spare_.empty()) {
-    Chunk chunk = std::move(spare_.back());
-    spare_.pop_back();
-    return chunk;
-  }
   Chunk chunk;
-  chunk.bytes.reset(new std::byte[size]);
   chunk.size = size;
+  if (std::vector<Bytes>* spare = SpareOf(size); spare != nullptr && !spare->empty()) {
+    spare_bytes_ -= size;
+    chunk.bytes = std::move(spare->back());
+    spare->pop_back();
+  } else {
+    chunk.bytes.reset(new std::byte[size]);
+  }
   return chunk;
 }
 
 void ChunkPool::Give(Chunk chunk) {
   allocated_bytes_ -= chunk.size;
-  if (chunk.size != kChunkBytesMax || spare_.size() >= kSpareChunksMax) return;
-  Chunk spare;
-  spare.bytes = std::move(chunk.bytes);
-  spare.size = chunk.size;
-  spare_.push_back(std::move(spare));
+  std::vector<Bytes>* spare = SpareOf(chunk.size);
+  if (spare == nullptr || spare_bytes_ + chunk.size > kSpareBytesMax) return;
+  spare_bytes_ += chunk.size;
+  spare->push_back(std::move(chunk.bytes));
 }
 
 Seq ProducerFifo::front_seq() const {
@@ -136,10 +145,10 @@ Seq ProducerFifo::front_seq() const {
 
 std::byte* ProducerFifo::Reserve(Seq seq, size_t bytes) {
   if (chunks_.empty() || chunks_.back().size - chunks_.back().filled < bytes) {
-    // A quarter of what is there: the part not yet filled stays small beside the part in use. A
-    // record that would leave much of a chunk unused gets one of its own.
-    const size_t usual =
-        std::clamp(unwritten_bytes_ / 4, ChunkPool::kChunkBytesMin, ChunkPool::kChunkBytesMax);
+    // At most a quarter of what is there: the part not yet filled stays small beside the part in
+    // use. A record that would leave much of a chunk unused gets one of its own.
+    const size_t usual = std::clamp(std::bit_floor(unwritten_bytes_ / 4), ChunkPool::kChunkBytesMin,
+                                    ChunkPool::kChunkBytesMax);
     chunks_.push_back(pool_->Get(bytes > kOwnChunkBytes ? bytes : std::max(usual, bytes)));
     unwritten_bytes_ += chunks_.back().size;
     DropUsedFront();
@@ -177,28 +186,27 @@ size_t ProducerFifo::Park(Seq seq, const RecordView& record) {
   return packed.total_bytes;
 }
 
-RecordView ProducerFifo::Unpark() {
+void ProducerFifo::Unpark(RecordView& view) {
   LOCKSTEP_CHECK(!empty(), "the caller takes from an empty fifo");
   LOCKSTEP_CHECK(missing_front() == nullptr, "the front is restored before it is taken");
   const Packed* packed = At(chunks_.front(), read_);
   const auto* from = reinterpret_cast<const std::byte*>(packed + 1);
-  RecordView view;
   view.log_offset = Offset(packed->log_offset);
   view.timestamp_ms = packed->timestamp_ms;
-  view.at = *TakeBytes(from, packed->at_bytes);
-  view.key = TakeBytes(from, packed->key_bytes);
-  view.value = TakeBytes(from, packed->value_bytes);
+  view.at = TakeText(from, packed->at_bytes);
+  if (packed->key_bytes != kNull) view.key.emplace(TakeText(from, packed->key_bytes));
+  if (packed->value_bytes != kNull) view.value.emplace(TakeText(from, packed->value_bytes));
   if (packed->headers_bytes > 0) {
     view.header_source = &kPackedHeaders;
     view.header_handle = packed;
   }
   unparked_bytes_ = packed->total_bytes;
   read_ += packed->total_bytes;
+  __builtin_prefetch(chunks_.front().bytes.get() + read_ + kReadAheadBytes);
   --records_;
   --chunks_.front().records;
   views_out_ = true;
   DropUsedFront();
-  return view;
 }
 
 // The last chunk stays while it has room: parking and taking out in turn does not allocate.

@@ -18,6 +18,8 @@
 #ifndef LOCKSTEP_REORDER_PRODUCER_FIFO_H_
 #define LOCKSTEP_REORDER_PRODUCER_FIFO_H_
 
+#include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -31,7 +33,8 @@
 
 namespace lockstep {
 
-// Memory for records; chunks of the usual size are used again.
+// Memory for records. Chunks of the usual sizes (powers of two) are used again, the one given back
+// last first: it is still in the processor's cache.
 class ChunkPool {
  public:
   struct Chunk {
@@ -48,15 +51,22 @@ class ChunkPool {
   static constexpr size_t kChunkBytesMin = 1024;
   static constexpr size_t kChunkBytesMax = 64 * 1024;
 
-  // A chunk of at least `size` bytes.
+  // A chunk of `size` bytes.
   Chunk Get(size_t size);
   void Give(Chunk chunk);
 
   size_t allocated_bytes() const { return allocated_bytes_; }  // Handed out, not the spare ones.
 
  private:
-  static constexpr size_t kSpareChunksMax = 64;
-  std::vector<Chunk> spare_;  // Of kChunkBytesMax.
+  using Bytes = std::unique_ptr<std::byte[]>;
+  static constexpr size_t kSizes = std::bit_width(kChunkBytesMax / kChunkBytesMin);
+  static constexpr size_t kSpareBytesMax = 64 * kChunkBytesMax;
+
+  // The spare ones of a size; nullptr: not a usual one.
+  std::vector<Bytes>* SpareOf(size_t size);
+
+  std::array<std::vector<Bytes>, kSizes> spare_;  // Of 1 KiB, 2 KiB, … 64 KiB.
+  size_t spare_bytes_ = 0;
   size_t allocated_bytes_ = 0;
 };
 
@@ -84,7 +94,12 @@ class ProducerFifo {
   void set_turn(Position turn) { chunks_.back().turn = turn; }
 
   // Takes out the oldest record. The view is valid until ReleaseUnparked. REQUIRES: !empty()
-  RecordView Unpark();
+  RecordView Unpark() {
+    RecordView view;
+    Unpark(view);
+    return view;
+  }
+  void Unpark(RecordView& view);  // Into a fresh one.
   // Bytes that the record taken out last took.
   size_t unparked_bytes() const { return unparked_bytes_; }
 

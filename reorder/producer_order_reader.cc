@@ -6,7 +6,6 @@
 
 #include "common/base/status_macros.h"
 #include "common/kafka/kafka_message.h"
-#include "reorder/kafka_record.h"
 
 namespace lockstep {
 namespace {
@@ -99,8 +98,9 @@ absl::Status ProducerOrderReader::Start() {
 
 absl::Status ProducerOrderReader::Offer(std::vector<ReadyRecord>& out) {
   while (next_ < batch_.records.size() && out.size() < options_.batch_records_max) {
+    LOCKSTEP_ASSIGN_OR_RETURN(const FetchedRecord* const next, NextRecord());
+    const FetchedRecord& record = *next;
     const KafkaMessage& message = batch_.records[next_];
-    LOCKSTEP_ASSIGN_OR_RETURN(const FetchedRecord record, FetchedRecordOf(message));
     if (!record.foreign && !order_.Knows(record.header.producer) && last_page_ < fetched_) {
       LOCKSTEP_ASSIGN_OR_RETURN(const bool read, ReadPage(out));
       if (!read || order_.has_more()) return absl::OkStatus();

@@ -39,6 +39,10 @@ struct RecordView {
   const HeaderSource* header_source = nullptr;  // nullptr: no other headers.
   const void* header_handle = nullptr;
 
+  // Of key and value.
+  size_t payload_bytes() const {
+    return (key.has_value() ? key->size() : 0) + (value.has_value() ? value->size() : 0);
+  }
   void ReadHeaders(std::vector<HeaderView>& out) const {
     out.clear();
     if (header_source != nullptr) header_source->Read(header_handle, out);
@@ -47,6 +51,8 @@ struct RecordView {
 
 // One record as it came out of a log.
 struct FetchedRecord {
+  FetchedRecord() {}  // NOLINT(modernize-use-equals-default): see ReadyRecord.
+
   bool foreign = false;  // It carries no record header; `header` says nothing.
   RecordHeader header;
   RecordView view;
@@ -54,6 +60,9 @@ struct FetchedRecord {
 
 // A record whose turn it is.
 struct ReadyRecord {
+  // Written out, so that emplace_back() does not clear all the bytes before the members are set.
+  ReadyRecord() {}  // NOLINT(modernize-use-equals-default)
+
   Position position;          // The ledger's.
   std::string_view producer;  // Its name; lives as long as the Resequencer.
   bool in_doubt = false;      // It may have been sent before.

@@ -8,6 +8,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/kafka/kafka_message.h"
+#include "reorder/kafka_record.h"
 
 namespace lockstep {
 namespace {
@@ -17,6 +18,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds kPauseMin{1};
 constexpr milliseconds kPauseMax{50};
 constexpr milliseconds kBrokerTimeout{5'000};
+constexpr size_t kReadAheadRecords = 128;
 // While nothing arrives the ledger is looked at only to notice a new epoch.
 constexpr std::chrono::seconds kIdleLedgerInterval{1};
 
@@ -113,12 +115,14 @@ absl::Status RecordReader::StopAll() {
   started_.clear();
   end_.clear();
   batch_.records.clear();
+  ahead_.clear();
   next_ = 0;
   return absl::OkStatus();
 }
 
 absl::Status RecordReader::Fetch(Clock::time_point deadline) {
   next_ = 0;
+  ahead_.clear();
   const auto left = std::chrono::duration_cast<milliseconds>(deadline - Clock::now());
   const absl::Status polled = kafka_->Poll(std::max(left, milliseconds(0)), batch_);
   if (!batch_.records.empty()) ++polls_;
@@ -129,6 +133,28 @@ absl::Status RecordReader::Fetch(Clock::time_point deadline) {
   }
   if (!absl::IsUnavailable(polled)) return polled;
   Wait({.what = Waiting::For::kBrokers, .why = std::string(polled.message())});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<const FetchedRecord*> RecordReader::NextRecord() {
+  const bool is_read = !ahead_.empty() && next_ < ahead_first_ + ahead_.size();
+  if (!is_read) LOCKSTEP_RETURN_IF_ERROR(ReadAhead());
+  return &ahead_[next_ - ahead_first_];
+}
+
+// Reads the headers of the next messages. Some at a time: what was written a moment ago would be
+// waited for when it is copied, and what was written long ago has left the processor's cache. Of a
+// malformed header the caller hears when it is next.
+absl::Status RecordReader::ReadAhead() {
+  ahead_.clear();
+  ahead_first_ = next_;
+  const size_t end = std::min(next_ + kReadAheadRecords, batch_.records.size());
+  for (size_t i = next_; i < end; ++i) {
+    const absl::Status read = ReadFetchedRecord(batch_.records[i], ahead_.emplace_back());
+    if (read.ok()) continue;
+    ahead_.pop_back();
+    return ahead_.empty() ? read : absl::OkStatus();
+  }
   return absl::OkStatus();
 }
 

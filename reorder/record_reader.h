@@ -115,6 +115,9 @@ class RecordReader {
   absl::Status StopAll();
   // The next batch, which may be empty; Kafka that is away is waited for.
   absl::Status Fetch(Clock::time_point deadline);
+  // What batch_.records[next_] holds; INVALID_ARGUMENT: its header is malformed. It lives until the
+  // batch does, its views as long as the message. REQUIRES: there is one.
+  absl::StatusOr<const FetchedRecord*> NextRecord();
   // Of a message of the batch, the index in started_.
   int LogIndex(const KafkaMessage& message) const;
   // The record at this offset was looked at: the log did not end below it.
@@ -143,6 +146,12 @@ class RecordReader {
   Clock::time_point last_page_{};
   std::chrono::milliseconds pause_{1};
   int64_t polls_ = 0;
+
+ private:
+  absl::Status ReadAhead();
+
+  std::vector<FetchedRecord> ahead_;  // Of batch_.records, from …
+  size_t ahead_first_ = 0;            // … this one on.
 };
 
 }  // namespace lockstep

@@ -1,6 +1,7 @@
 #include "reorder/resequencer.h"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -72,7 +73,7 @@ absl::StatusOr<Resequencer::Taken> Resequencer::TakeFrozen(int topic, const Fetc
 
   Queue& queue = queues_[QueueIndex(producer, topic)];
   const Seq seq = record.header.seq;
-  if (seq < queue.next_seq || seq < *order_.next_seq(producer)) {
+  if (seq < queue.next_seq || order_.SteppedOver(producer, seq)) {
     return Drop(&ResequencerCounts::duplicates_dropped);
   }
   const LedgerOrder::Known known = FindRun(producer, seq, queue);
@@ -118,17 +119,28 @@ bool Resequencer::MayBeParked(const LedgerOrder::Next& next) const {
 }
 
 void Resequencer::Emit(const RecordView& view, std::vector<ReadyRecord>& out) {
+  out.emplace_back().view = view;
+  NameReady(std::span(&out.back(), 1));
+}
+
+// Gives records that are the next ones in a row what the ledger says of them, and steps over them.
+void Resequencer::NameReady(std::span<ReadyRecord> records) {
   const LedgerOrder::Next& next = *order_.Peek();
   LOCKSTEP_CHECK(!last_out_.has_value() || *last_out_ < next.position || !options_.rules.complete,
                  "what comes out ascends (1)");
-  last_out_ = next.position;
-  // Not emplace_back(): to clear so many bytes first costs as much as to fill them.
-  out.push_back({.position = next.position,
-                 .producer = order_.producer_name(next.producer),
-                 .term = next.term,
-                 .seq = next.seq,
-                 .view = view});
-  order_.Advance();
+  const std::string_view producer = order_.producer_name(next.producer);
+  Position position = next.position;
+  Seq seq = next.seq;
+  for (ReadyRecord& record : records) {
+    record.position = position;
+    record.producer = producer;
+    record.term = next.term;
+    record.seq = seq;
+    ++position.offset;
+    ++seq;
+  }
+  last_out_ = {position.epoch, position.offset - 1};
+  order_.Advance(static_cast<int64_t>(records.size()));
 }
 
 // Takes out parked records as long as the next one is among them.
@@ -155,6 +167,7 @@ absl::Status Resequencer::DrainParked(std::vector<ReadyRecord>& out) {
   }
 }
 
+// What is next and the records behind it in a row, as far as a topic has them parked.
 absl::StatusOr<bool> Resequencer::UnparkNext(std::vector<ReadyRecord>& out) {
   const LedgerOrder::Next& next = *order_.Peek();
   for (int topic = 0; topic < options_.topics; ++topic) {
@@ -166,11 +179,15 @@ absl::StatusOr<bool> Resequencer::UnparkNext(std::vector<ReadyRecord>& out) {
       front = parking_->Front(queue);
     }
     if (!front.has_value() || *front != next.seq) continue;
-    const absl::StatusOr<RecordView> view = parking_->Unpark(queue);
-    LOCKSTEP_RETURN_IF_ERROR(view.status());
-    counts_.buffer_hits += 1;
-    unparked_bytes_ += view->key.value_or("").size() + view->value.value_or("").size();
-    Emit(*view, out);
+    const size_t before = out.size();
+    const size_t room =
+        std::min(options_.ready_max - before, static_cast<size_t>(order_.in_a_row()));
+    LOCKSTEP_RETURN_IF_ERROR(
+        parking_->UnparkRun(queue, room, options_.ready_bytes_max - unparked_bytes_, out));
+    const std::span<ReadyRecord> found = std::span(out).subspan(before);
+    for (const ReadyRecord& record : found) unparked_bytes_ += record.view.payload_bytes();
+    counts_.buffer_hits += static_cast<int64_t>(found.size());
+    NameReady(found);
     return true;
   }
   return false;

@@ -31,6 +31,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -173,6 +174,7 @@ class Resequencer final : public ParkedOrder {
   LedgerOrder::Known FindRun(int32_t producer, Seq seq, Queue& queue) const;
   bool MayBeParked(const LedgerOrder::Next& next) const;
   void Emit(const RecordView& view, std::vector<ReadyRecord>& out);
+  void NameReady(std::span<ReadyRecord> records);
   int32_t ProducerOf(size_t queue) const {
     return static_cast<int32_t>(queue / static_cast<size_t>(options_.topics));
   }

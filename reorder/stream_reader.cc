@@ -274,8 +274,9 @@ absl::Status StreamReader::FetchInRange(Clock::time_point deadline) {
 // over. Returns whether a record is blocked.
 absl::StatusOr<bool> StreamReader::Offer(std::vector<ReadyRecord>& out) {
   while (next_ < batch_.records.size() && out.size() < options_.batch_records_max) {
+    LOCKSTEP_ASSIGN_OR_RETURN(const FetchedRecord* const next, NextRecord());
+    const FetchedRecord& record = *next;
     KafkaMessage& message = batch_.records[next_];
-    LOCKSTEP_ASSIGN_OR_RETURN(const FetchedRecord record, FetchedRecordOf(message));
     const int topic = LogIndex(message);
     const Offset offset = record.view.log_offset;
     const size_t ready_before = out.size();

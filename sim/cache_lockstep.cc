@@ -1,5 +1,6 @@
 #include "sim/cache_lockstep.h"
 
+#include <algorithm>
 #include <string_view>
 #include <utility>
 
@@ -12,6 +13,7 @@ namespace lockstep::sim {
 namespace {
 
 constexpr size_t kRangesPerRun = 1000;
+constexpr size_t kFetchedMax = 128;  // Read ahead of the engine, as StreamReader does.
 constexpr Term kTerm(1);
 constexpr std::string_view kAt = "98231";
 
@@ -123,17 +125,32 @@ OrdersLog::OrdersLog(const CacheOrders& orders, int64_t value_bytes)
 }
 
 FetchedRecord OrdersLog::Record(size_t burst, int64_t offset) const {
+  FetchedRecord record;
+  Fill(burst, offset, record);
+  return record;
+}
+
+void OrdersLog::Fill(size_t burst, int64_t offset, FetchedRecord& record) const {
   const int32_t writer = index_.writer(burst);
   const int64_t seq = index_.seq(burst) + (offset - index_.offset(burst));
-  return {.header = {.term = kTerm,
-                     .seq = Seq(seq),
-                     .at = kAt,
-                     .producer = names_[static_cast<size_t>(writer)]},
-          .view = {.log_offset = Offset(offset),
-                   .timestamp_ms = Mark(writer, seq),
-                   .at = kAt,
-                   .key = std::nullopt,
-                   .value = value_}};
+  record.header.term = kTerm;
+  record.header.seq = Seq(seq);
+  record.header.at = kAt;
+  record.header.producer = names_[static_cast<size_t>(writer)];
+  record.view.log_offset = Offset(offset);
+  record.view.timestamp_ms = Mark(writer, seq);
+  record.view.at = kAt;
+  record.view.value = value_;
+}
+
+void OrdersLog::Read(int64_t offset, size_t count, size_t& burst,
+                     std::vector<FetchedRecord>& out) const {
+  out.clear();
+  const int64_t end = std::min(offset + static_cast<int64_t>(count), index_.records());
+  for (; offset < end; ++offset) {
+    while (offset >= index_.offset(burst) + index_.count(burst)) ++burst;
+    Fill(burst, offset, out.emplace_back());
+  }
 }
 
 absl::Status OrdersLog::Fetch(int /*topic*/, Offset first, Offset end, const Take& take) {
@@ -152,12 +169,13 @@ absl::StatusOr<ResequencerCounts> RunLockstep(const CacheOrders& orders, const O
   Outside outside(orders, engine);
   LOCKSTEP_RETURN_IF_ERROR(engine.AddPage(std::move(page), outside.ready()));
   constexpr int64_t kBatchRecords = 10'000;
-  int64_t offset = 0;
-  for (size_t burst = 0; burst < log.index().bursts(); ++burst) {
-    const int64_t end = offset + log.index().count(burst);
-    while (offset < end) {
+  std::vector<FetchedRecord> fetched;
+  size_t burst = 0;
+  for (int64_t offset = 0; offset < log.index().records();) {
+    log.Read(offset, kFetchedMax, burst, fetched);
+    for (const FetchedRecord& record : fetched) {
       LOCKSTEP_ASSIGN_OR_RETURN(const Resequencer::Taken taken,
-                                engine.TakeFrozen(0, log.Record(burst, offset), outside.ready()));
+                                engine.TakeFrozen(0, record, outside.ready()));
       if (taken != Resequencer::Taken::kTaken) return absl::InternalError("the engine is blocked");
       if (++offset % kBatchRecords != 0 && !engine.drain_pending()) continue;
       LOCKSTEP_RETURN_IF_ERROR(outside.Send());

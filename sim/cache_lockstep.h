@@ -42,9 +42,14 @@ class OrdersLog final : public LogFetcher {
 
   // The record at `offset` in burst number `burst`; its views live as long as this.
   FetchedRecord Record(size_t burst, int64_t offset) const;
+  // Up to `count` records from `offset` on into `out` (emptied first). `burst`: at most the number
+  // of the burst that holds `offset`; moves on.
+  void Read(int64_t offset, size_t count, size_t& burst, std::vector<FetchedRecord>& out) const;
   const LogIndex& index() const { return index_; }
 
  private:
+  void Fill(size_t burst, int64_t offset, FetchedRecord& record) const;
+
   const LogIndex index_;
   std::vector<std::string> names_;
   const std::string value_;

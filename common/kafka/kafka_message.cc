@@ -17,6 +17,13 @@ std::optional<std::string_view> KafkaMessage::Header(const char* name) const {
   return View(value, size).value_or(std::string_view());
 }
 
+size_t KafkaMessage::header_count() const {
+  rd_kafka_headers_t* headers = nullptr;
+  return rd_kafka_message_headers(message_.get(), &headers) == RD_KAFKA_RESP_ERR_NO_ERROR
+             ? rd_kafka_header_cnt(headers)
+             : 0;
+}
+
 void KafkaMessage::ForeignHeaders(std::vector<RunDigest::HeaderView>& headers) const {
   headers.clear();
   rd_kafka_headers_t* all = nullptr;

@@ -35,6 +35,8 @@ class KafkaMessage {
   // the headers at the first call, which is dear; so ask only once for each.
   std::optional<std::string_view> Header(const char* name) const;
 
+  size_t header_count() const;
+
   // All headers but Lockstep's own, in order, into `headers` (emptied first).
   void ForeignHeaders(std::vector<RunDigest::HeaderView>& headers) const;
 

@@ -1,5 +1,6 @@
 #include "common/model/record_header.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "common/base/check.h"
@@ -35,9 +36,10 @@ bool ValidProducerName(std::string_view name) {
          name.find('\0') == std::string_view::npos;
 }
 
+// Not find_first_of(): it would make a call for each byte, of each record that is read.
 bool ValidSourcePosition(std::string_view at) {
   return at.size() <= kSourcePositionMaxBytes &&
-         at.find_first_of(std::string_view("/,\0", 3)) == std::string_view::npos;
+         std::none_of(at.begin(), at.end(), [](char c) { return c == '/' || c == ',' || c == 0; });
 }
 
 absl::StatusOr<RecordHeader> ParseRecordHeader(std::string_view text) {

@@ -75,14 +75,39 @@ absl::StatusOr<RecordView> FifoParking::Unpark(size_t queue) {
   if (const ChunkPool::Chunk* missing = fifo.missing_front(); missing != nullptr) {
     LOCKSTEP_RETURN_IF_ERROR(Restore(queue, *missing));
   }
+  if (touched_.empty() || touched_.back() != queue) touched_.push_back(queue);
+  RecordView view;
+  TakeOut(fifo, view);
+  return view;
+}
+
+absl::Status FifoParking::UnparkRun(size_t queue, size_t count, size_t bytes_max,
+                                    std::vector<ReadyRecord>& out) {
+  LOCKSTEP_CHECK(queue < queues_.size(), "only what was parked is taken out");
+  ProducerFifo& fifo = queues_[queue];
+  if (touched_.empty() || touched_.back() != queue) touched_.push_back(queue);
+  const Seq first = fifo.front_seq();
+  size_t bytes = 0;
+  for (size_t taken = 0; taken < count && bytes < bytes_max; ++taken) {
+    if (fifo.empty() || fifo.front_seq() != first + static_cast<int64_t>(taken)) break;
+    if (const ChunkPool::Chunk* missing = fifo.missing_front(); missing != nullptr) {
+      const absl::Status restored = Restore(queue, *missing);
+      if (!restored.ok()) return taken > 0 ? absl::OkStatus() : restored;
+    }
+    RecordView& view = out.emplace_back().view;
+    TakeOut(fifo, view);
+    bytes += view.payload_bytes();
+  }
+  return absl::OkStatus();
+}
+
+void FifoParking::TakeOut(ProducerFifo& fifo, RecordView& view) {
   const size_t before = fifo.unwritten_bytes();
   if (!fifo.front_is_written()) unwritten_records_ -= 1;
-  const RecordView view = fifo.Unpark();
+  fifo.Unpark(view);
   unwritten_bytes_ -= before - fifo.unwritten_bytes();
   stats_.bytes -= static_cast<int64_t>(fifo.unparked_bytes());
   stats_.records -= 1;
-  if (touched_.empty() || touched_.back() != queue) touched_.push_back(queue);
-  return view;
 }
 
 void FifoParking::ReleaseUnparked() {
@@ -121,9 +146,10 @@ absl::Status FifoParking::MakeRoom() {
 
 // A part of the budget; more if a smaller budget has to be reached; not so much that it takes long.
 ParkingBudget FifoParking::Piece() const {
-  const int64_t bytes_above = static_cast<int64_t>(unwritten_bytes_) - budget_.bytes;
-  return {.bytes = std::min(std::max(budget_.bytes / kPiecePart, bytes_above), kPieceBytesMax),
-          .records = std::max(budget_.records / kPiecePart, unwritten_records_ - budget_.records)};
+  const int64_t bytes_above = static_cast<int64_t>(unwritten_bytes_) - budget_.bytes + 1;
+  return {
+      .bytes = std::min(std::max(budget_.bytes / kPiecePart, bytes_above), kPieceBytesMax),
+      .records = std::max(budget_.records / kPiecePart, unwritten_records_ - budget_.records + 1)};
 }
 
 std::vector<ParkedChunk> FifoParking::Unwritten() const {

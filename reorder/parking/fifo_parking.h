@@ -59,6 +59,8 @@ class FifoParking final : public ParkingBuffer {
   absl::Status Park(size_t queue, Seq seq, const RecordView& record) override;
   std::optional<Seq> Front(size_t queue) const override;
   absl::StatusOr<RecordView> Unpark(size_t queue) override;
+  absl::Status UnparkRun(size_t queue, size_t count, size_t bytes_max,
+                         std::vector<ReadyRecord>& out) override;
   void ReleaseUnparked() override;
   void Clear() override;
   const ParkingStats& stats() const override { return stats_; }
@@ -77,6 +79,7 @@ class FifoParking final : public ParkingBuffer {
   std::vector<ParkedChunk> Unwritten() const;
   absl::Status Write(std::vector<ParkedChunk> piece);
   absl::Status CheckRoomFor(int64_t bytes);
+  void TakeOut(ProducerFifo& fifo, RecordView& view);
   absl::Status Restore(size_t queue, const ChunkPool::Chunk& chunk);
   void DropUsedFiles(ProducerFifo& fifo);
 

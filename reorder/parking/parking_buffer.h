@@ -11,10 +11,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+#include "common/base/status_macros.h"
 #include "common/model/ids.h"
 #include "reorder/record.h"
 
@@ -75,6 +77,17 @@ class ParkingBuffer {
   // Takes out the queue's oldest record; the view is valid until ReleaseUnparked. UNAVAILABLE: not
   // now; nothing is lost, and the same call may be made again. REQUIRES: Front(queue)
   virtual absl::StatusOr<RecordView> Unpark(size_t queue) = 0;
+  // The same for the queue's oldest records as long as their seqs follow each other: at most
+  // `count`, and none after so many bytes of keys and values. Appends one ReadyRecord each, with
+  // the view alone. An error only if not even the first could be had: otherwise one at least.
+  virtual absl::Status UnparkRun(size_t queue, size_t count, size_t bytes_max,
+                                 std::vector<ReadyRecord>& out) {
+    static_cast<void>(count);
+    static_cast<void>(bytes_max);
+    LOCKSTEP_ASSIGN_OR_RETURN(const RecordView view, Unpark(queue));
+    out.emplace_back().view = view;
+    return absl::OkStatus();
+  }
   // Drops the queue's oldest record, which is not needed. REQUIRES: Front(queue)
   virtual absl::Status Skip(size_t queue) { return Unpark(queue).status(); }
 

@@ -126,13 +126,16 @@ struct History {
           return false;
         }
         if (empty) continue;
-        const absl::StatusOr<RecordView> view = parking.Unpark(queue);
-        if (!view.ok()) {
+        std::vector<ReadyRecord> found;
+        if (!TakeOut(parking, queue, found)) {
           ++errors;
           continue;  // The same call again, some time.
         }
-        out.emplace_back(*view, std::move(model[queue].front()));
-        model[queue].pop_front();
+        for (const ReadyRecord& record : found) {
+          if (model[queue].empty()) return false;
+          out.emplace_back(record.view, std::move(model[queue].front()));
+          model[queue].pop_front();
+        }
       } else if (grow || Chance(3)) {
         Copy copy = MakeCopy(next[queue]);
         if (!parking.Park(queue, copy.seq, View(copy)).ok()) {
@@ -151,6 +154,14 @@ struct History {
       }
     }
     return check_out() && Drain(parking, model);
+  }
+
+  // One record, or as many as follow each other.
+  bool TakeOut(FifoParking& parking, size_t queue, std::vector<ReadyRecord>& found) {
+    if (Chance(2)) return parking.UnparkRun(queue, 1 + Below(20), 1 + Below(5'000), found).ok();
+    const absl::StatusOr<RecordView> view = parking.Unpark(queue);
+    if (view.ok()) found.emplace_back().view = *view;
+    return view.ok();
   }
 
   static bool Drain(FifoParking& parking, std::vector<std::deque<Copy>>& model) {
@@ -311,6 +322,39 @@ TEST(ParkingTest, ADiskThatKeepsSizesTellsWhatARunWrites) {
     written += run.stats().bytes_written;
   }));
   EXPECT_GT(written, 1'000'000);
+}
+
+TEST(ParkingTest, ARunEndsWithItsSeqsItsCountItsBytesOrTheStore) {
+  TestChunkStore store;
+  FifoParking parking({.bytes = 1 << 20}, store);
+  const Copy copy{Seq(1), "1", std::nullopt, std::string(1'000, 'v'), {}};
+  for (const int64_t seq : {1, 2, 3, 4, 5, 6, 7, 9}) {
+    ASSERT_TRUE(parking.Park(0, Seq(seq), View(copy)).ok());
+  }
+  const auto take = [&](size_t count, size_t bytes_max) {
+    std::vector<ReadyRecord> out;
+    EXPECT_TRUE(parking.UnparkRun(0, count, bytes_max, out).ok());
+    return out.size();
+  };
+  EXPECT_EQ(take(2, SIZE_MAX), 2U);
+  EXPECT_EQ(take(100, 2'001), 3U);
+  EXPECT_EQ(take(100, SIZE_MAX), 2U);
+  EXPECT_EQ(parking.Front(0), Seq(9));
+  for (int64_t seq = 10; seq <= 200; ++seq) {
+    ASSERT_TRUE(parking.Park(0, Seq(seq), View(copy)).ok());
+  }
+  // All on disk but the chunk that is being read from, which is not at its end.
+  ASSERT_TRUE(parking.SetBudget({.bytes = 1}).ok());
+  EXPECT_EQ(take(60, SIZE_MAX), 60U);
+  store.FailOneIn(1);
+  const size_t in_memory = take(1'000, SIZE_MAX);
+  EXPECT_GT(in_memory, 0U);
+  EXPECT_LT(in_memory, 132U);
+  std::vector<ReadyRecord> out;
+  EXPECT_FALSE(parking.UnparkRun(0, 1'000, SIZE_MAX, out).ok());
+  EXPECT_TRUE(out.empty());
+  store.FailOneIn(0);
+  EXPECT_EQ(take(1'000, SIZE_MAX), 132U - in_memory);
 }
 
 // Another stream comes to the process, or goes.
