@@ -2,6 +2,9 @@
 // memtable, no log, no compaction. Files do not overlap, so a chunk is found with one look into one
 // file, and a file that is done with is deleted as it is.
 //
+// Nothing is synced. Chunks of a queue that were written together are read one behind the other,
+// and the kernel reads ahead of them into its page cache, which is not this process's memory.
+//
 // The directory is made with the first file, or by Open; what an earlier process left in it is
 // removed (the records are in Kafka). One process uses it at a time.
 #ifndef LOCKSTEP_REORDER_PARKING_ROCKS_CHUNK_STORE_H_
