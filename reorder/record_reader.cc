@@ -19,6 +19,8 @@ constexpr milliseconds kPauseMin{1};
 constexpr milliseconds kPauseMax{50};
 constexpr milliseconds kBrokerTimeout{5'000};
 constexpr size_t kReadAheadRecords = 128;
+// Kafka that has more and gives nothing for so long is away.
+constexpr milliseconds kSilence{5'000};
 // While nothing arrives the ledger is looked at only to notice a new epoch.
 constexpr std::chrono::seconds kIdleLedgerInterval{1};
 
@@ -131,8 +133,15 @@ absl::Status RecordReader::Fetch(Clock::time_point deadline) {
       if (started_[i] == end.stream) end_[i] = end.next_offset;
     }
   }
-  if (!absl::IsUnavailable(polled)) return polled;
-  Wait({.what = Waiting::For::kBrokers, .why = std::string(polled.message())});
+  if (!polled.ok() && !absl::IsUnavailable(polled)) return polled;
+  // Kafka says once that it is away; that it still is, only its silence says.
+  const Clock::time_point now = Clock::now();
+  if (!batch_.records.empty() || at_ends()) last_heard_ = now;
+  if (!polled.ok() || now - last_heard_ >= kSilence) {
+    Wait({.what = Waiting::For::kBrokers, .why = std::string(polled.message())});
+  } else if (waiting_.has_value() && waiting_->what == Waiting::For::kBrokers) {
+    waiting_.reset();
+  }
   return absl::OkStatus();
 }
 
@@ -170,6 +179,11 @@ int RecordReader::LogIndex(const KafkaMessage& message) const {
 void RecordReader::Passed(int log, Offset offset) {
   std::optional<Offset>& end = end_[static_cast<size_t>(log)];
   if (end.has_value() && offset >= *end) end.reset();
+}
+
+bool RecordReader::nothing_left() const {
+  return read_a_page_ && !waiting_.has_value() && !started_.empty() &&
+         next_ == batch_.records.size() && at_ends();
 }
 
 bool RecordReader::at_ends() const {

@@ -80,6 +80,9 @@ class RecordReader {
 
   // What it waits for and since when; nullopt: for nothing in particular (the log's end).
   const std::optional<Waiting>& waiting() const { return waiting_; }
+  // All that ledger and logs had when they were last asked was given: nothing is waited for, and
+  // nothing is still being read. That Next gives nothing does not say so by itself.
+  bool nothing_left() const;
 
   // The heads when it began: what --until-end is measured by. Empty before the first page.
   const std::vector<Head>& heads_at_start() const { return heads_at_start_; }
@@ -144,6 +147,7 @@ class RecordReader {
   std::vector<Head> heads_at_start_;
   std::optional<Waiting> waiting_;
   Clock::time_point last_page_{};
+  Clock::time_point last_heard_ = Clock::now();  // Of Kafka, where there is more to hear.
   std::chrono::milliseconds pause_{1};
   int64_t polls_ = 0;
 
