@@ -126,7 +126,7 @@ StreamEnd EngineLoop::Loop() {
     if (!status.ok()) break;
     status = reader_->Next(records, owes_done() ? kPollBusy : kPollIdle);
     if (!status.ok()) break;
-    const bool drained = records.empty() && !reader_->waiting().has_value();
+    const bool drained = records.empty() && reader_->nothing_left();
     status = records.empty() ? WriteDone() : GiveOut(records);
     if (!status.ok()) break;
     NoteProgress();

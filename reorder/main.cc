@@ -104,7 +104,10 @@ struct StreamThread {
 
 using Progress = std::vector<std::unique_ptr<StreamProgress>>;
 
-// `streams` share what parked records may take.
+// Each of very many streams fetches so much ahead all the same.
+constexpr int32_t kAheadKbytesMin = 2 * 1024;
+
+// `streams` share what parked records, and what is fetched ahead, may take.
 StreamEngineOptions EngineOptions(const CommonOptions& common, const ReorderOptions& options,
                                   const Discovered& found, const StreamName& stream,
                                   size_t streams) {
@@ -120,6 +123,8 @@ StreamEngineOptions EngineOptions(const CommonOptions& common, const ReorderOpti
   engine.drain_timeout = common.drain_timeout;
   engine.reader = ReaderOptions(common, options, found, stream);
   engine.buffer = options.Buffer(stream, streams);
+  engine.reader.ahead_kbytes_max =
+      std::max(engine.reader.ahead_kbytes_max / static_cast<int32_t>(streams), kAheadKbytesMin);
   // One intent a batch: bigger ones where nothing is asked of an operator after a crash.
   if (options.sink_spec.kind == SinkSpec::Kind::kHttp) {
     engine.reader.batch_records_max = 1'000;

@@ -94,7 +94,7 @@ absl::Status StreamSource::Poll(size_t max, milliseconds timeout,
     events.push_back(ToEvent(ready_[next_++], headers_));
   }
   MutexLock lock(facts_->mu_);
-  facts_->facts_.nothing_came = events.empty();
+  facts_->facts_.nothing_came = events.empty() && buffer_->parking().stats().records == 0;
   if (!events.empty()) facts_->facts_.last_given = events.back().at;
   return absl::OkStatus();
 }

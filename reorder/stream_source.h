@@ -54,7 +54,7 @@ class StreamSourceFacts {
     int64_t polls = 0;
     int64_t wire_bytes = 0;
     bool waiting = false;         // For something, when it was last asked, and …
-    bool nothing_came = false;    // … there was nothing.
+    bool nothing_came = false;    // … there was nothing, and nothing is parked.
     std::string last_given = {};  // Source position.
     std::string acknowledged = {};
   };

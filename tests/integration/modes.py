@@ -10,12 +10,13 @@ import argparse
 import json
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 from processes import NotReady  # noqa: E402
 from programs import ProgramFailed, Programs  # noqa: E402
-from stack import Stack  # noqa: E402
+from stack import Stack, free_ports  # noqa: E402
 
 
 class ClaimFailed(Exception):
@@ -59,11 +60,11 @@ class Scenario:
     def source(self, producer):
         return self.stack.directory / f"{self.name}.{producer}.jsonl"
 
-    def write(self, producer, count, partitions=1):
+    def write(self, producer, count, partitions=1, pad=""):
         first = self.written.get(producer, 0) + 1
         with open(self.source(producer), "a") as file:
             for number in range(first, first + count):
-                line = {"key": f"{producer}{number}", "value": f"{producer}{number}", "partition": number % partitions}
+                line = {"key": f"{producer}{number}", "value": f"{producer}{number}{pad}", "partition": number % partitions}
                 file.write(json.dumps(line) + "\n")
         self.written[producer] = first + count - 1
 
@@ -76,6 +77,9 @@ class Scenario:
 
     def reorder(self, mode, sink, *flags):
         return ["lockstep-reorder", "--mode", mode, "--group", self.name, *self.here(), "--sink", sink, *flags]
+
+    def log_says(self, name, event):
+        return event in (self.stack.directory / "log" / f"{name}.log").read_text()
 
     def order(self, partition=0):
         """The ledger's order: [(epoch, offset, producer, seq)]."""
@@ -147,9 +151,9 @@ class Member:
     def __init__(self, s, name):
         self.s, self.name = s, f"{s.name}-{name}"
 
-    def start(self, mode):
-        flags = ["--assignment", "group", "-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=500"]
-        self.s.programs.follow(self.name, self.s.reorder(mode, f"table:public.{self.s.name}", *flags))
+    def start(self, mode, *flags):
+        by_group = ["--assignment", "group", "-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=500"]
+        self.s.programs.follow(self.name, self.s.reorder(mode, f"table:public.{self.s.name}", *by_group, *flags))
         return self
 
     @property
@@ -247,6 +251,96 @@ def shared(s):
     check("nothing else left", sent(s) == total, sent(s))
 
 
+def shared_from_start(s):
+    """--from start is for streams that nothing was sent of: what a rebalance or a dead process hands over goes on where it was."""
+    s.create_topic(PARTITIONS)
+    for producer in "ab":
+        s.write(producer, 600, PARTITIONS)
+        s.produce(producer)
+    one = Member(s, "one").start("gate", "--from", "start")
+    s.programs.wait("the first to be sent", lambda: sent(s) == 1200)
+    slow_down(s, 3)
+    for producer in "ab":
+        s.write(producer, 60_000, PARTITIONS)
+        s.produce(producer)
+    s.programs.wait("more to be sent", lambda: sent(s) > 1200)
+    two = Member(s, "two").start("gate", "--from", "start")
+    for member in (one, two):
+        member.await_streams(PARTITIONS // 2)
+    handed_over = two.held()
+    before = sent(s)
+    s.programs.wait("both to be at work", lambda: sent(s) > before)
+    one.kill()
+    two.await_streams(PARTITIONS)
+    check("all of this happened in the middle of the work", sent(s) < 121_200, sent(s))
+    slow_down(s, 0)
+    s.programs.wait("everything to be sent", lambda: sent(s) >= 121_200)
+    check("with all sent it stops with 0", s.programs.stop(two.name).code == 0)
+    check("streams were handed over by a rebalance and by a death", len(handed_over) == PARTITIONS // 2, handed_over)
+    for partition in range(PARTITIONS):
+        order = s.order(partition)
+        check(f"stream {partition} left once, in the ledger's order", sent_order(s, partition) == order, len(order))
+
+
+# --- memory of many streams -------------------------------------------------------------------------------------------
+
+STREAMS, MIB, INTERRUPTED = 4, 1 << 20, 130
+
+# Takes a record, and then its time.
+SLOW_CONSUMER = """
+import json, sys, time
+for line in sys.stdin:
+    time.sleep(float(sys.argv[1]))
+    row = json.loads(line)
+    print(json.dumps({"done": f"{row['epoch']}:{row['offset']}"}), flush=True)
+"""
+
+
+def metric(s, port, name):
+    """The sum over its streams."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{name}{{"))
+
+
+def peak_memory(s, name):
+    pid = s.stack.processes.parts[name]["pid"]
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def slow_outside(s):
+    """Four streams in front of slow consumers: what is parked stays within the one budget of all, and the process within 150 MiB of it."""
+    s.create_topic(STREAMS)
+    count, pad, budget = 16_000, "x" * 8000, 32 * MIB
+    for producer in "ab":
+        s.write(producer, count, STREAMS, pad)
+        s.programs.spawn(f"{s.name}-{producer}", [*s.producer(producer), "--until-end"])
+    for producer in "ab":
+        s.programs.end(f"{s.name}-{producer}", expect=(0,), seconds=180)
+    s.lose_the_site([])
+    script = s.stack.directory / "slow.py"
+    script.write_text(SLOW_CONSUMER)
+    for buffer in ("spill", "bounded"):
+        (port,), name = free_ports(1), f"{s.name}-{buffer}"
+        flags = ["--buffer", buffer, "--buffer-memory", str(budget), "--spill-dir", s.stack.directory / "spill"]
+        argv = s.reorder("recover", f"exec:{sys.executable} {script} 0.002", *flags, "--from", "start", "--metrics", f"127.0.0.1:{port}")
+        argv[argv.index("--group") + 1] = name
+        s.programs.follow(name, argv)
+        s.programs.wait("it to be at work", lambda: s.log_says(name, "gate_opened"))  # The server is up before.
+
+        def under_way():
+            waits, left = metric(s, port, "lockstep_parked_bytes"), metric(s, port, "lockstep_emitted_records_total")
+            return waits > 2 * budget and left > 400
+
+        s.programs.wait("more to be parked than the budget holds, and the consumers to be at work", under_way)
+        peak = peak_memory(s, name)
+        check(f"{buffer}: memory of all streams together", peak <= budget + 150 * MIB, peak)
+        stopped = s.programs.stop(name, expect=(INTERRUPTED,))
+        left = [stream["why"] for stream in stopped.summary["streams"]]
+        check(f"{buffer}: a stop says that work is left", left == ["stopped with work left"] * STREAMS, stopped.summary)
+
+
 # --- per producer -----------------------------------------------------------------------------------------------------
 
 
@@ -299,7 +393,7 @@ def per_producer(s):
 
 
 # Those of one line share a stack; the last of each may lose its site.
-STACKS = ((replay, shared), (per_producer,))
+STACKS = ((replay, shared), (shared_from_start, per_producer), (slow_outside,))
 
 
 def run(scenarios):
