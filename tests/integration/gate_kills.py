@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Gates are killed at random moments, in front of every sink that claims once-only; the outside is compared with the ledger.
 
-    gate_kills.py [--kills K] [--seed S]
+    gate_kills.py [--rounds R] [--kills K] [--seed S]
 
 Two producers fill a topic. For each sink a group of its own: its gate is started and SIGKILLed K times in the middle of its work, at the
 primary; then the site is lost, the standby's empty Kafka is filled unordered from the sources (so that half of all records is parked), and
@@ -167,28 +167,35 @@ class Kills:
             self.judge(outside)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=3, help="for each sink and site (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="of the moments (default: random)")
-    options = parser.parse_args()
-    print(f"seed {options.seed}", flush=True)
+def one_round(kills, seed):
+    """On a stack of its own; a line in the journal. Returns whether all held."""
+    print(f"seed {seed}", flush=True)
     begin, failed = time.monotonic(), ""
     with Stack(policy="none") as stack:
         Programs(stack).call("init", ["lockstep-ledger", "init", "--ledger", stack.ledger])
-        kills = Kills(Scenario(stack, "kills"), random.Random(options.seed), options.kills)
+        work = Kills(Scenario(stack, "kills"), random.Random(seed), kills)
         try:
-            kills.run()
+            work.run()
         except (ClaimFailed, ProgramFailed, NotReady, RuntimeError) as error:
             failed = str(error)
-    entry = {"commit": rounds.commit_id(), "seed": options.seed, "ok": not failed, **kills.facts, "seconds": round(time.monotonic() - begin, 1)}
+    entry = {"commit": rounds.commit_id(), "seed": seed, "ok": not failed, **work.facts, "seconds": round(time.monotonic() - begin, 1)}
     journal = parts.cache_dir() / "gate-kills-journal.jsonl"
     with open(journal, "a") as file:
         file.write(json.dumps(entry) + "\n")
     history = [json.loads(line) for line in journal.read_text().splitlines()]
-    print(f"FAILED: {failed}" if failed else f"ok: {json.dumps(kills.facts)}")
-    print(f"on this machine so far {sum(one['kills'] for one in history if one['ok'])} kills in {len(history)} runs, {sum(not one['ok'] for one in history)} of them failed ({journal})")
-    return 1 if failed else 0
+    print(f"FAILED: {failed}" if failed else f"ok: {json.dumps(work.facts)}")
+    counted = sum(one["kills"] for one in history if one["ok"])
+    print(f"on this machine so far {counted} kills in {len(history)} runs, {sum(not one['ok'] for one in history)} of them failed ({journal})", flush=True)
+    return not failed
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=3, help="for each sink and site (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=1, help="each with new sites, so that the topic does not grow with the kills (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="of the first round's moments (default: random)")
+    options = parser.parse_args()
+    return 0 if all([one_round(options.kills, options.seed + number) for number in range(options.rounds)]) else 1
 
 
 if __name__ == "__main__":
