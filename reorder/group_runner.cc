@@ -142,8 +142,10 @@ void GroupRunner::Work(Holding& holding) {
   const StreamName& stream = options_.streams[holding.index];
   StreamProgress& progress = *(*progress_)[holding.index];
   const StopRequested stopped = [&] { return holding.stop || stop_; };
+  int fences = 0;
   while (true) {
     const StreamResult result = run_stream_(stream, progress, stopped);
+    if (absl::IsAborted(result.why) && ++fences > 1) TellOfAnother(stream, fences, result.why);
     holding.result.Add(result);
     progress.EndOfStream();
     holding.failed = Failed(result) && JudgeEnd(result) == AfterEnd::kEndProgram;
@@ -156,6 +158,20 @@ void GroupRunner::Work(Holding& holding) {
     holding.result.in_doubt_records.clear();
   }
   holding.ended = true;
+}
+
+// One fence may be of an engine on its way out. Twice, and the stream still ours: whoever takes the
+// term is no member of this group, and each of the two will fence the other for ever.
+void GroupRunner::TellOfAnother(const StreamName& stream, int fences,
+                                const absl::Status& why) const {
+  Log(LogLevel::kError, "group_name_taken",
+      {{"stream", stream},
+       {"group", options_.group},
+       {"fences", fences},
+       {"why", why},
+       {"hint",
+        "a process that is no member of this Kafka group has the same --group: one with "
+        "--assignment all, or one on other brokers. Stop it, or give it another --group"}});
 }
 
 // False iff the stream is to stop.

@@ -88,6 +88,7 @@ class GroupRunner {
   bool AllEnded(const Change& change) const;
   void StartStream(int32_t partition);
   void Work(Holding& holding);
+  void TellOfAnother(const StreamName& stream, int fences, const absl::Status& why) const;
   bool PauseBeforeReopening(const Holding& holding, const StreamResult& ended);
   void Reap(bool wait);
 

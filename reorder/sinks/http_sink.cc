@@ -240,7 +240,7 @@ absl::Status HttpSink::Refused(const Answer& answer) const {
   }
   return absl::InvalidArgumentError(
       absl::StrCat(what, "it refuses ", which, " with ", answer.status, " ", Shown(answer.excerpt),
-                   "; nothing behind it was sent. Mend the server, the address or  "
+                   "; nothing behind it was sent. Mend the server, the address or "
                    "--sink-header-file, then start again with --in-doubt=resend "
                    "--old-gate-is-dead"));
 }
