@@ -151,7 +151,6 @@ void KafkaReader::ServeEvents() {
       const auto statistics = ParseKafkaStatistics(rd_kafka_event_stats(event.get()));
       if (statistics.ok()) on_statistics_(*statistics);
     } else if (rd_kafka_event_type(event.get()) == RD_KAFKA_EVENT_ERROR) {
-      away_ = true;
       const rd_kafka_resp_err_t error = rd_kafka_event_error(event.get());
       Log(LogLevel::kWarn, "kafka_error",
           {{"handle", rd_kafka_name(handle_.get())},
@@ -194,20 +193,21 @@ void KafkaReader::WakeFetcherIfLow() {
   }
 }
 
-// librdkafka waits for the answer, whatever the timeout, while the broker is away (2.0: a minute
-// and more): nothing is asked between an error and what is fetched next.
+// Not Offsets: librdkafka waits for its answer whatever the timeout, for a minute and more while
+// the broker is away.
 void KafkaReader::WakeFetcher() {
-  if (fetcher_wakes_itself_ || away_) return;
+  if (fetcher_wakes_itself_) return;
   for (const auto& [stream, started] : streams_) {
     // Best effort, and the answer is not waited for.
-    Offsets(stream, std::chrono::milliseconds(kWakeTimeoutMs)).status().IgnoreError();
+    OffsetAtTime(stream, RD_KAFKA_OFFSET_END, std::chrono::milliseconds(kWakeTimeoutMs))
+        .status()
+        .IgnoreError();
   }
 }
 
 absl::Status KafkaReader::Poll(std::chrono::milliseconds timeout, ReaderBatch& batch) {
   batch.records.clear();
   batch.ends.clear();
-  if (rd_kafka_queue_length(records_.get()) > left_) away_ = false;
   ServeEvents();
   if (!pending_error_.ok()) return std::exchange(pending_error_, absl::OkStatus());
   WakeFetcherIfLow();
@@ -221,7 +221,6 @@ absl::Status KafkaReader::Poll(std::chrono::milliseconds timeout, ReaderBatch& b
   const ssize_t count =
       rd_kafka_consume_batch_queue(records_.get(), 0, raw_.data(), batch_records_max_ - 1);
   for (ssize_t i = 0; i < count; ++i) Take(raw_[static_cast<size_t>(i)], batch);
-  left_ = rd_kafka_queue_length(records_.get());
   if (batch.records.empty() && batch.ends.empty() && !pending_error_.ok()) {
     return std::exchange(pending_error_, absl::OkStatus());
   }

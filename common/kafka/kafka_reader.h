@@ -121,8 +121,6 @@ class KafkaReader {
   std::vector<rd_kafka_message_t*> raw_;
   absl::Status pending_error_;  // Seen behind records; the next Poll returns it.
   size_t fetched_peak_ = 0;     // Most records fetched ahead since it was woken.
-  size_t left_ = 0;             // Of them, behind the last Poll.
-  bool away_ = false;           // Kafka reported an error, and nothing was fetched since.
 };
 
 }  // namespace lockstep
