@@ -26,6 +26,8 @@ std::string_view ToString(Refusal refusal) {
       return "partitions-changed";
     case Refusal::kLogChanged:
       return "log-changed";
+    case Refusal::kWrongKind:
+      return "wrong-kind";
     case Refusal::kInvalid:
       return "invalid";
     case Refusal::kUnavailable:

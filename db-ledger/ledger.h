@@ -56,6 +56,7 @@ enum class Refusal {
   kSourceChanged,      // The producer is known with another SOURCE text.
   kPartitionsChanged,  // The topic is known with another partition count.
   kLogChanged,         // This epoch's log of the stream is on another Kafka cluster or topic.
+  kWrongKind,          // The group keeps the other kind of cursor on the stream (seq_cursor.h).
   kInvalid,  // The request contradicts itself (empty run, count of seqs ≠ count of offsets, …).
   kUnavailable,  // The database could not be asked; nothing happened. May be repeated.
 };

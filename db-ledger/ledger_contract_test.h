@@ -326,17 +326,60 @@ TEST_P(LedgerContractTest, AGroupHasOneKindOfCursorOnAStream) {
   const auto position = gate_->OpenGate("p", {{"orders", 0}}, true).value.cursors.at(0);
   const SeqCursor by_seq = seqs.OpenSeqGate("s", {"orders", 0}, true).value.cursor;
   const Position at{Epoch(1), Offset(3)};
-  EXPECT_REFUSED(Refusal::kInvalid, seqs.OpenSeqGate("p", {"orders", 0}, true));
-  EXPECT_REFUSED(Refusal::kInvalid, gate_->OpenGate("s", {{"orders", 0}}, true));
-  EXPECT_REFUSED(Refusal::kInvalid,
+  EXPECT_REFUSED(Refusal::kWrongKind, seqs.OpenSeqGate("p", {"orders", 0}, true));
+  EXPECT_REFUSED(Refusal::kWrongKind, gate_->OpenGate("s", {{"orders", 0}}, true));
+  EXPECT_REFUSED(Refusal::kWrongKind,
                  gate_->MoveCursor({"s", by_seq.stream, by_seq.term, at, std::nullopt}));
   EXPECT_REFUSED(
-      Refusal::kInvalid,
+      Refusal::kWrongKind,
       seqs.MoveSeqCursor({"p", position.stream, position.term, {{a.producer, Seq(1), Seq(0)}}}));
-  EXPECT_REFUSED(Refusal::kInvalid, admin_->SetCursor("s", by_seq.stream, at));
+  EXPECT_REFUSED(Refusal::kWrongKind, admin_->SetCursor("s", by_seq.stream, at));
+  EXPECT_REFUSED(Refusal::kWrongKind,
+                 SeqsOf(*admin_).SetSeqCursor("p", position.stream, a.producer, Seq(1)));
+  // A refusal fences nobody and moves nothing.
+  EXPECT_EQ(gate_->ReadCursors()->at(0), position);
+  EXPECT_EQ(seqs.ReadSeqCursors()->at(0), by_seq);
   ASSERT_COMMITTED(gate_->OpenGate("s", {{"orders", 1}}, true));  // Of another stream, any.
   EXPECT_EQ(gate_->ReadCursors()->size(), 2U);
   EXPECT_EQ(seqs.ReadSeqCursors()->size(), 1U);
+}
+
+TEST_P(LedgerContractTest, AnOperatorPutsOneProducersSeqAndFencesTheGate) {
+  const auto a = Open(*writer_, OpenRequest("A"));
+  const auto b = Open(*writer_, OpenRequest("B"));
+  SeqCursors& gate = SeqsOf(*gate_);
+  SeqCursors& admin = SeqsOf(*admin_);
+  const SeqCursor old = gate.OpenSeqGate("g", {"orders", 0}, true).value.cursor;
+  const SeqMark stays{b.producer, Seq(2), Seq(1)};
+  ASSERT_COMMITTED(gate.MoveSeqCursor({"g", old.stream, old.term, {stays}}));
+  ASSERT_COMMITTED(admin.SetSeqCursor("g", old.stream, a.producer, Seq(7)));
+  EXPECT_REFUSED(Refusal::kFenced, gate.MoveSeqCursor({"g", old.stream, old.term, {stays}}));
+  ASSERT_COMMITTED(admin.SetSeqCursor("g", old.stream, a.producer, Seq(3)));  // Back, too.
+  EXPECT_EQ(gate.OpenSeqGate("g", {"orders", 0}, false).value.cursor,
+            (SeqCursor{"g", old.stream, Term(4), {{a.producer, Seq(3), Seq(3)}, stays}}));
+  EXPECT_REFUSED(Refusal::kInvalid, admin.SetSeqCursor("g", old.stream, a.producer, Seq(-1)));
+  EXPECT_REFUSED(Refusal::kNotFound, admin.SetSeqCursor("g", old.stream, ProducerId(99), Seq(1)));
+  EXPECT_REFUSED(Refusal::kNotFound, admin.SetSeqCursor("g", StreamId(99), a.producer, Seq(1)));
+  // A group that never ran begins there; whoever opens it first owns it.
+  ASSERT_COMMITTED(admin.SetSeqCursor("new", old.stream, a.producer, Seq(5)));
+  EXPECT_EQ(gate.OpenSeqGate("new", {"orders", 0}, false).value.cursor,
+            (SeqCursor{"new", old.stream, Term(2), {{a.producer, Seq(5), Seq(5)}}}));
+}
+
+TEST_P(LedgerContractTest, ReadingBeginsWithTheRunThatHoldsTheLastSeqSent) {
+  const auto a = Open(*writer_, OpenRequest("A"));
+  const StreamId stream = a.streams[0].stream;
+  for (int64_t first = 1; first <= 7; first += 3) {
+    ASSERT_COMMITTED(writer_->Append(AppendOne(a, 0, first, first + 2, first)));
+  }
+  for (const auto& [seq, first] : std::map<int64_t, int64_t>{{1, 1}, {3, 1}, {4, 4}, {7, 7}}) {
+    const auto marks = SeqsOf(*gate_).MarksAfterSeqs(stream, {{a.producer, Seq(seq)}});
+    ASSERT_TRUE(marks.ok()) << marks.status();
+    const auto page = gate_->ReadStream({.stream = stream, .after = *marks});
+    ASSERT_FALSE(page->runs.empty()) << seq;
+    EXPECT_EQ(page->runs[0].first_seq, Seq(first)) << seq;
+  }
+  EXPECT_THAT(SeqsOf(*gate_).MarksAfterSeqs(stream, {}).value(), testing::IsEmpty());
 }
 
 // ---------------------------------------------------------------- epochs

@@ -251,7 +251,7 @@ class DifferentialTest : public testing::Test {
   }
 
   void Admin() {
-    switch (Pick(6)) {
+    switch (Pick(7)) {
       case 0: {
         const Epoch expected = OneIn(3) ? state_.epoch + 1 : state_.epoch;
         const bool solo = OneIn(2);
@@ -273,6 +273,15 @@ class DifferentialTest : public testing::Test {
         if (OneIn(2)) at = Position{Epoch(1), Offset(Pick(40))};
         const std::string group = OneIn(4) ? "q" : "s";
         Both("admin", [&](Ledger& l) { return Show(l.SetCursor(group, stream, at)); });
+        break;
+      }
+      case 4: {
+        const StreamId stream(1 + Pick(5));
+        const ProducerId producer(1 + Pick(4));
+        const Seq at(Pick(20));
+        const std::string group = OneIn(4) ? "s" : "q";
+        Both("admin",
+             [&](Ledger& l) { return Show(SeqsOf(l).SetSeqCursor(group, stream, producer, at)); });
         break;
       }
       default: {
@@ -297,6 +306,11 @@ class DifferentialTest : public testing::Test {
                            Offset(Pick(60))};
       Both("gate", [&](Ledger& ledger) {
         return "marks " + Show(ledger.MarksAfter(StreamId(id), after).value());
+      });
+      const std::map<ProducerId, Seq> seqs = {{ProducerId(1), Seq(Pick(30))},
+                                              {ProducerId(3), Seq(Pick(30))}};
+      Both("gate", [&](Ledger& ledger) {
+        return "marks " + Show(SeqsOf(ledger).MarksAfterSeqs(StreamId(id), seqs).value());
       });
       Both("gate", [&](Ledger& ledger) {
         std::string out = "logs";

@@ -47,7 +47,11 @@ std::vector<Command> AddCommands(Program& program, LedgerArguments& a) {
       "set", "Put a group's cursor somewhere (--stream, --execute); fences its gate");
   set->fallthrough();
   set->add_option("--group", a.group, "The group")->required();
-  set->add_option("--to", a.at, "EPOCH:OFFSET of the last record that was sent, or none")
+  set->add_option("--producer", a.producer,
+                  "Of a group in per-producer mode: whose seq; the other producers' stay");
+  set->add_option(
+         "--to", a.at,
+         "EPOCH:OFFSET of the last record that was sent (with --producer its seq), or none")
       ->required();
 
   CLI::App& seal =

@@ -23,6 +23,11 @@ bool Has(const LedgerState& state, StreamId id) {
   return id >= StreamId(1) && id <= StreamId(static_cast<int64_t>(state.streams.size()));
 }
 
+// REQUIRES: Has(state, id).
+const StreamInfo* FindStreamById(const LedgerState& state, StreamId id) {
+  return &state.streams.at(static_cast<size_t>(id.value() - 1));
+}
+
 const LedgerState::Producer* FindProducer(const LedgerState& state, const std::string& name) {
   for (const auto& producer : state.producers) {
     if (producer.info.name == name) return &producer;
@@ -68,16 +73,37 @@ struct RefusalWithWhy {
   std::string why;
 };
 
-std::string OtherKind(const std::string& group, const std::string& name, bool by_seq) {
-  return absl::StrCat("group ", group, " keeps ",
-                      by_seq ? "a seq per producer (--mode per-producer)"
-                             : "a position (--mode gate, recover or replay)",
-                      " on ", name, "; take another group");
+// What speaks against a call that wants a cursor of seqs, or of positions, of a stream that is
+// known.
+RefusalWithWhy CheckKind(const LedgerState& state, const std::string& group,
+                         const StreamInfo& stream, bool wants_seqs) {
+  const std::pair key{group, stream.id};
+  const bool other = wants_seqs ? state.cursors.contains(key) : state.seq_cursors.contains(key);
+  if (!other) return {};
+  return {Refusal::kWrongKind,
+          absl::StrCat("group ", group, " keeps ",
+                       wants_seqs ? "a position (--mode gate, recover or replay)"
+                                  : "a seq per producer (--mode per-producer)",
+                       " on ", ToString(stream.name), "; take another group")};
 }
 
-bool HasSeqCursor(const LedgerState& state, const std::string& group, const StreamName& name) {
-  const StreamInfo* stream = FindStream(state, name);
-  return stream != nullptr && state.seq_cursors.contains({group, stream->id});
+RefusalWithWhy CheckOpenGate(const LedgerState& state, const std::string& group,
+                             const std::vector<StreamName>& streams, bool create, bool wants_seqs) {
+  for (const StreamName& name : streams) {
+    const StreamInfo* stream = FindStream(state, name);
+    const bool there = stream != nullptr && (state.cursors.contains({group, stream->id}) ||
+                                             state.seq_cursors.contains({group, stream->id}));
+    if (create || there) continue;
+    return {Refusal::kNotFound,
+            absl::StrCat("group ", group, " has no cursor on ", ToString(name))};
+  }
+  for (const StreamName& name : streams) {
+    const StreamInfo* stream = FindStream(state, name);
+    if (stream == nullptr) continue;
+    auto refused = CheckKind(state, group, *stream, wants_seqs);
+    if (refused.refusal != Refusal::kNone) return refused;
+  }
+  return {};
 }
 
 RefusalWithWhy CheckGroup(const LedgerState& state, const std::string& group,
@@ -95,9 +121,13 @@ RefusalWithWhy CheckMove(const LedgerState& state, const Rules& rules,
   const auto position = state.cursors.find(key);
   const auto seqs = state.seq_cursors.find(key);
   const bool by_seq = seqs != state.seq_cursors.end();
-  const std::string stream = absl::StrCat("stream ", key.second.value());
   if (!by_seq && position == state.cursors.end()) {
-    return {Refusal::kNotFound, absl::StrCat("group ", key.first, " has no cursor on ", stream)};
+    return {Refusal::kNotFound,
+            absl::StrCat("group ", key.first, " has no cursor on stream ", key.second.value())};
+  }
+  if (auto refused = CheckKind(state, key.first, *FindStreamById(state, key.second), wants_seqs);
+      refused.refusal != Refusal::kNone) {
+    return refused;
   }
   if (auto refused = CheckGroup(state, key.first, role); refused.refusal != Refusal::kNone) {
     return refused;
@@ -107,7 +137,6 @@ RefusalWithWhy CheckMove(const LedgerState& state, const Rules& rules,
     return {Refusal::kFenced,
             absl::StrCat("term ", term.value(), " is not the newest, ", newest.value(), " is")};
   }
-  if (by_seq != wants_seqs) return {Refusal::kInvalid, OtherKind(key.first, stream, by_seq)};
   return {};
 }
 
@@ -396,15 +425,9 @@ Commit<OpenedGate> MemoryLedger::OpenGate(const std::string& group,
   if (const auto refused = CheckGroup(*state_, group, role_); refused.refusal != Refusal::kNone) {
     return Refused<OpenedGate>(refused.refusal, refused.why);
   }
-  for (const StreamName& name : streams) {
-    if (HasSeqCursor(*state_, group, name)) {
-      return Refused<OpenedGate>(Refusal::kInvalid, OtherKind(group, ToString(name), true));
-    }
-    const StreamInfo* stream = FindStream(*state_, name);
-    if (!create && (stream == nullptr || !state_->cursors.contains({group, stream->id}))) {
-      return Refused<OpenedGate>(
-          Refusal::kNotFound, absl::StrCat("group ", group, " has no cursor on ", ToString(name)));
-    }
+  if (const auto refused = CheckOpenGate(*state_, group, streams, create, false);
+      refused.refusal != Refusal::kNone) {
+    return Refused<OpenedGate>(refused.refusal, refused.why);
   }
   return Finish<OpenedGate>("OpenGate", state_->solo(), [&](LedgerState& state) {
     state.groups[group] = role_;
@@ -452,13 +475,9 @@ Commit<OpenedSeqGate> MemoryLedger::OpenSeqGate(const std::string& group, const 
   if (const auto refused = CheckGroup(*state_, group, role_); refused.refusal != Refusal::kNone) {
     return Refused<OpenedSeqGate>(refused.refusal, refused.why);
   }
-  const StreamInfo* known = FindStream(*state_, stream);
-  if (known != nullptr && state_->cursors.contains({group, known->id})) {
-    return Refused<OpenedSeqGate>(Refusal::kInvalid, OtherKind(group, ToString(stream), false));
-  }
-  if (!create && !HasSeqCursor(*state_, group, stream)) {
-    return Refused<OpenedSeqGate>(
-        Refusal::kNotFound, absl::StrCat("group ", group, " has no cursor on ", ToString(stream)));
+  if (const auto refused = CheckOpenGate(*state_, group, {stream}, create, true);
+      refused.refusal != Refusal::kNone) {
+    return Refused<OpenedSeqGate>(refused.refusal, refused.why);
   }
   return Finish<OpenedSeqGate>("OpenSeqGate", state_->solo(), [&](LedgerState& state) {
     state.groups[group] = role_;
@@ -504,6 +523,40 @@ Commit<Moved> MemoryLedger::MoveSeqCursor(const MoveSeqCursorRequest& request) {
   });
 }
 
+Commit<Moved> MemoryLedger::SetSeqCursor(const std::string& group, StreamId stream,
+                                         ProducerId producer, Seq at) {
+  if (const auto valid = ValidateSetSeqCursor(group, at); !valid.ok()) {
+    return Refused<Moved>(Refusal::kInvalid, Message(valid));
+  }
+  if (!Has(*state_, stream)) {
+    return Refused<Moved>(Refusal::kNotFound, absl::StrCat("no stream ", stream.value()));
+  }
+  if (const auto refused = CheckKind(*state_, group, *FindStreamById(*state_, stream), true);
+      refused.refusal != Refusal::kNone) {
+    return Refused<Moved>(refused.refusal, refused.why);
+  }
+  if (!state_->heads.contains({stream, producer})) {
+    return Refused<Moved>(Refusal::kNotFound, absl::StrCat("stream ", stream.value(),
+                                                           " has no producer ", producer.value()));
+  }
+  return Finish<Moved>("SetSeqCursor", state_->solo(), [&](LedgerState& state) {
+    state.groups.try_emplace(group, std::nullopt);
+    SeqCursor& cursor = state.seq_cursors[{group, stream}];
+    cursor.group = group;
+    cursor.stream = stream;
+    ++cursor.term;
+    const auto mark = std::lower_bound(
+        cursor.marks.begin(), cursor.marks.end(), producer,
+        [](const SeqMark& one, ProducerId wanted) { return one.producer < wanted; });
+    if (mark != cursor.marks.end() && mark->producer == producer) {
+      mark->intent = mark->done = at;
+    } else {
+      cursor.marks.insert(mark, {producer, at, at});
+    }
+    return Moved{state.solo()};
+  });
+}
+
 Commit<BegunEpoch> MemoryLedger::BeginEpoch(const BeginEpochRequest& request) {
   if (const auto valid = ValidateBeginEpoch(request); !valid.ok()) {
     return Refused<BegunEpoch>(Refusal::kInvalid, Message(valid));
@@ -543,9 +596,9 @@ Commit<Moved> MemoryLedger::SetCursor(const std::string& group, StreamId stream,
   if (!Has(*state_, stream)) {
     return Refused<Moved>(Refusal::kNotFound, absl::StrCat("no stream ", stream.value()));
   }
-  if (state_->seq_cursors.contains({group, stream})) {
-    return Refused<Moved>(Refusal::kInvalid,
-                          OtherKind(group, absl::StrCat("stream ", stream.value()), true));
+  if (const auto refused = CheckKind(*state_, group, *FindStreamById(*state_, stream), false);
+      refused.refusal != Refusal::kNone) {
+    return Refused<Moved>(refused.refusal, refused.why);
   }
   return Finish<Moved>("SetCursor", state_->solo(), [&](LedgerState& state) {
     state.groups.try_emplace(group, std::nullopt);
@@ -622,6 +675,17 @@ absl::StatusOr<RunMarks> MemoryLedger::MarksAfter(StreamId stream, std::optional
     if (std::get<0>(key) == stream && EndOf(run) <= *after) {
       marks[run.producer] = {run.epoch, run.first_seq};  // Ascending: the last one stays.
     }
+  }
+  return marks;
+}
+
+absl::StatusOr<RunMarks> MemoryLedger::MarksAfterSeqs(StreamId stream,
+                                                      const std::map<ProducerId, Seq>& seqs) {
+  RunMarks marks;
+  for (const auto& [key, run] : state_->runs) {
+    const auto seq = seqs.find(run.producer);
+    if (std::get<0>(key) != stream || seq == seqs.end() || run.last_seq >= seq->second) continue;
+    marks[run.producer] = {run.epoch, run.first_seq};  // Ascending: the last one stays.
   }
   return marks;
 }

@@ -136,6 +136,8 @@ class MemoryLedger : public Ledger, public SeqCursors {
   Commit<OpenedSeqGate> OpenSeqGate(const std::string& group, const StreamName& stream,
                                     bool create) override;
   Commit<Moved> MoveSeqCursor(const MoveSeqCursorRequest& request) override;
+  Commit<Moved> SetSeqCursor(const std::string& group, StreamId stream, ProducerId producer,
+                             Seq at) override;
 
   absl::StatusOr<Now> ReadNow() override;
   absl::StatusOr<std::vector<StreamInfo>> FindStreams(const std::string& topic) override;
@@ -146,6 +148,8 @@ class MemoryLedger : public Ledger, public SeqCursors {
   absl::StatusOr<std::vector<LogInfo>> ReadLogs(StreamId stream) override;
   absl::StatusOr<std::vector<Cursor>> ReadCursors() override;
   absl::StatusOr<std::vector<SeqCursor>> ReadSeqCursors() override;
+  absl::StatusOr<RunMarks> MarksAfterSeqs(StreamId stream,
+                                          const std::map<ProducerId, Seq>& seqs) override;
   absl::StatusOr<std::vector<EpochInfo>> ReadEpochs() override;
   absl::StatusOr<std::vector<StepInfo>> ReadSteps(Epoch epoch) override;
 

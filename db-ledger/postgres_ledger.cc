@@ -43,6 +43,9 @@ constexpr PgStatement kOpenGateSeq{
 constexpr PgStatement kMoveCursorSeq{"move_cursor_seq",
                                      "select lockstep.move_cursor_seq($1::text, $2::bigint, "
                                      "$3::bigint, $4::bigint[], $5::bigint[], $6::bigint[])"};
+constexpr PgStatement kSetCursorSeq{
+    "set_cursor_seq",
+    "select lockstep.set_cursor_seq($1::text, $2::bigint, $3::bigint, $4::bigint)"};
 constexpr PgStatement kSetCursor{
     "set_cursor", "select lockstep.set_cursor($1::text, $2::bigint, $3::bigint, $4::bigint)"};
 constexpr PgStatement kBeginEpoch{
@@ -66,6 +69,9 @@ constexpr PgStatement kReadStream{
     "$5::bigint, $6::boolean)"};
 constexpr PgStatement kMarksAfter{
     "marks_after", "select * from lockstep.marks_after($1::bigint, $2::bigint, $3::bigint)"};
+constexpr PgStatement kMarksAfterSeqs{
+    "marks_after_seqs",
+    "select * from lockstep.marks_after_seqs($1::bigint, $2::bigint[], $3::bigint[])"};
 constexpr PgStatement kLogs{"logs", "select * from lockstep.logs($1::bigint)"};
 constexpr PgStatement kCursors{"cursors", "select * from lockstep.cursors()"};
 constexpr PgStatement kCursorSeqs{"cursor_seqs",
@@ -76,30 +82,6 @@ constexpr PgStatement kSteps{"steps", "select * from lockstep.steps($1::bigint)"
 constexpr PgStatement kStandbys{"standbys", "select * from lockstep.standbys()"};
 
 // ---------------------------------------------------------------- translations
-
-// The SQLSTATEs of schema/001_ledger.sql's refuse(), and PostgreSQL's own for the same things.
-Refusal RefusalOf(const std::string& sqlstate) {
-  constexpr std::pair<const char*, Refusal> kTable[] = {
-      {"LS001", Refusal::kFenced},
-      {"LS002", Refusal::kGap},
-      {"LS003", Refusal::kDiffers},
-      {"LS004", Refusal::kWrongOwner},
-      {"LS005", Refusal::kNoDurableStandby},
-      {"LS006", Refusal::kWrongEpoch},
-      {"LS007", Refusal::kNotFound},
-      {"LS008", Refusal::kSourceChanged},
-      {"LS009", Refusal::kPartitionsChanged},
-      {"LS010", Refusal::kLogChanged},
-      {"LS011", Refusal::kInvalid},
-      {"42501", Refusal::kWrongOwner},  // insufficient_privilege
-      {"42883", Refusal::kNotFound},    // undefined_function: no ledger here
-      {"3F000", Refusal::kNotFound},    // invalid_schema_name: no ledger here
-  };
-  for (const auto& [code, refusal] : kTable) {
-    if (sqlstate == code) return refusal;
-  }
-  return Refusal::kUnavailable;
-}
 
 std::string Text(const absl::Status& status) { return std::string(status.message()); }
 
@@ -128,6 +110,31 @@ void AddMark(const PgRows& rows, int row, int column, SeqCursor& cursor) {
 int64_t SignedBits(uint64_t digest) { return static_cast<int64_t>(digest); }
 
 }  // namespace
+
+Refusal RefusalOf(const std::string& sqlstate) {
+  // Those of the schema's refuse(), and PostgreSQL's own for the same things.
+  constexpr std::pair<const char*, Refusal> kTable[] = {
+      {"LS001", Refusal::kFenced},
+      {"LS002", Refusal::kGap},
+      {"LS003", Refusal::kDiffers},
+      {"LS004", Refusal::kWrongOwner},
+      {"LS005", Refusal::kNoDurableStandby},
+      {"LS006", Refusal::kWrongEpoch},
+      {"LS007", Refusal::kNotFound},
+      {"LS008", Refusal::kSourceChanged},
+      {"LS009", Refusal::kPartitionsChanged},
+      {"LS010", Refusal::kLogChanged},
+      {"LS011", Refusal::kInvalid},
+      {"LS012", Refusal::kWrongKind},
+      {"42501", Refusal::kWrongOwner},  // insufficient_privilege
+      {"42883", Refusal::kNotFound},    // undefined_function: no ledger here
+      {"3F000", Refusal::kNotFound},    // invalid_schema_name: no ledger here
+  };
+  for (const auto& [code, refusal] : kTable) {
+    if (sqlstate == code) return refusal;
+  }
+  return Refusal::kUnavailable;
+}
 
 // ---------------------------------------------------------------- connecting
 
@@ -446,6 +453,16 @@ Commit<Moved> PostgresLedger::MoveSeqCursor(const MoveSeqCursorRequest& request)
   return ChangeMoved(kMoveCursorSeq, params);
 }
 
+Commit<Moved> PostgresLedger::SetSeqCursor(const std::string& group, StreamId stream,
+                                           ProducerId producer, Seq at) {
+  if (const auto valid = ValidateSetSeqCursor(group, at); !valid.ok()) {
+    return Refused<Moved>(Refusal::kInvalid, Text(valid));
+  }
+  PgParams params;
+  params.Text(group).Int(stream.value()).Int(producer.value()).Int(at.value());
+  return ChangeMoved(kSetCursorSeq, params);
+}
+
 Commit<BegunEpoch> PostgresLedger::BeginEpoch(const BeginEpochRequest& request) {
   if (const auto valid = ValidateBeginEpoch(request); !valid.ok()) {
     return Refused<BegunEpoch>(Refusal::kInvalid, Text(valid));
@@ -643,11 +660,26 @@ absl::StatusOr<StreamPage> PostgresLedger::ReadStream(const ReadStreamRequest& r
 
 absl::StatusOr<RunMarks> PostgresLedger::MarksAfter(StreamId stream,
                                                     std::optional<Position> after) {
-  RunMarks marks;
-  if (!after) return marks;
+  if (!after) return RunMarks();
   PgParams params;
   params.Int(stream.value()).Int(after->epoch.value()).Int(after->offset.value());
-  LOCKSTEP_ASSIGN_OR_RETURN(const PgRows rows, Read(kMarksAfter, params));
+  return ReadMarks(kMarksAfter, params);
+}
+
+absl::StatusOr<RunMarks> PostgresLedger::MarksAfterSeqs(StreamId stream,
+                                                        const std::map<ProducerId, Seq>& seqs) {
+  std::vector<int64_t> producers, at;
+  for (const auto& [producer, seq] : seqs) {
+    producers.push_back(producer.value());
+    at.push_back(seq.value());
+  }
+  return ReadMarks(kMarksAfterSeqs, PgParams().Int(stream.value()).Ints(producers).Ints(at));
+}
+
+absl::StatusOr<RunMarks> PostgresLedger::ReadMarks(const PgStatement& statement,
+                                                   const PgParams& params) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const PgRows rows, Read(statement, params));
+  RunMarks marks;
   for (int i = 0; i < rows.size(); ++i) {
     marks[ProducerId(static_cast<int32_t>(rows.Int(i, 0)))] = {Epoch(rows.Int(i, 1)),
                                                                Seq(rows.Int(i, 2))};

@@ -69,9 +69,11 @@ class PostgresLedger final : public Ledger, public SeqCursors {
   Commit<OpenedSeqGate> OpenSeqGate(const std::string& group, const StreamName& stream,
                                     bool create) override;
   Commit<Moved> MoveSeqCursor(const MoveSeqCursorRequest& request) override;
+  Commit<Moved> SetSeqCursor(const std::string& group, StreamId stream, ProducerId producer,
+                             Seq at) override;
 
-  // Forgets runs of a stream that end below a position. kInvalid above any group's cursor. value:
-  // how many runs. The caller vouches for the mirror and for the logs' start.
+  // Forgets runs of a stream that end below a position. kInvalid if a group has not sent them.
+  // value: how many runs. The caller vouches for the mirror and for the logs' start.
   Commit<int64_t> Prune(StreamId stream, Position below);
 
   absl::StatusOr<Now> ReadNow() override;
@@ -83,6 +85,8 @@ class PostgresLedger final : public Ledger, public SeqCursors {
   absl::StatusOr<std::vector<LogInfo>> ReadLogs(StreamId stream) override;
   absl::StatusOr<std::vector<Cursor>> ReadCursors() override;
   absl::StatusOr<std::vector<SeqCursor>> ReadSeqCursors() override;
+  absl::StatusOr<RunMarks> MarksAfterSeqs(StreamId stream,
+                                          const std::map<ProducerId, Seq>& seqs) override;
   absl::StatusOr<std::vector<EpochInfo>> ReadEpochs() override;
   absl::StatusOr<std::vector<StepInfo>> ReadSteps(Epoch epoch) override;
 
@@ -117,6 +121,7 @@ class PostgresLedger final : public Ledger, public SeqCursors {
                    bool alone = false);
   Commit<Moved> ChangeMoved(const PgStatement& statement, const PgParams& params);
   absl::StatusOr<PgRows> Read(const PgStatement& statement, const PgParams& params);
+  absl::StatusOr<RunMarks> ReadMarks(const PgStatement& statement, const PgParams& params);
   PgDeadline In(std::chrono::milliseconds time) const;
 
   const PostgresLedgerOptions options_;
@@ -127,6 +132,8 @@ class PostgresLedger final : public Ledger, public SeqCursors {
   bool solo_ = false;  // As last read or answered.
 };
 
+// What the SQLSTATE of a refused call means; kUnavailable: it is none of the ledger's.
+Refusal RefusalOf(const std::string& sqlstate);
 // The parameters of lockstep.move_cursor_seq, for a statement that does more than that.
 void AddMove(const MoveSeqCursorRequest& move, PgParams& params);
 

@@ -166,6 +166,13 @@ absl::Status ValidateMoveSeqCursor(const MoveSeqCursorRequest& request) {
   return absl::OkStatus();
 }
 
+absl::Status ValidateSetSeqCursor(const std::string& group, Seq at) {
+  if (!ValidLedgerText(group, kGroupNameMaxBytes)) {
+    return Invalid("a group's name is 1 to 255 bytes of UTF-8");
+  }
+  return at < Seq(0) ? Invalid("a seq is 0 (nothing) or above") : absl::OkStatus();
+}
+
 absl::Status ValidateBeginEpoch(const BeginEpochRequest& request) {
   if (!request.cluster_id.empty() && !ValidLedgerText(request.cluster_id, kClusterIdMaxBytes)) {
     return Invalid("a Kafka cluster's id is 1 to 255 bytes of UTF-8 without NUL");

@@ -19,6 +19,7 @@ absl::Status ValidateAppend(const AppendRequest& request);
 absl::Status ValidateOpenGate(const std::string& group, const std::vector<StreamName>& streams);
 absl::Status ValidateMoveCursor(const MoveCursorRequest& request);
 absl::Status ValidateMoveSeqCursor(const MoveSeqCursorRequest& request);
+absl::Status ValidateSetSeqCursor(const std::string& group, Seq at);
 absl::Status ValidateBeginEpoch(const BeginEpochRequest& request);
 
 // Text that the ledger can keep: valid UTF-8 without NUL, 1 to `bytes_max` bytes.

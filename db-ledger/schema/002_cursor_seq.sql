@@ -1,132 +1,114 @@
 -- The ledger, version 2: gates that keep a seq per producer (--mode per-producer).
 --
 -- A cursor is of one kind from its creation on: positions in its own row, or seqs in cursor_seq. Its
--- term stands in its row in either case, so begin_epoch and solo_off need not know. A cursor of seqs
--- has no position: prune takes that for "nothing sent" and keeps everything.
+-- term stands in its row in either case, so begin_epoch and solo_off need not know, and its row's lock
+-- guards its rows in cursor_seq. Version 1's functions stay as they are, under another name
+-- (…_any: whatever the kind), and the kind is looked at in the same transaction: a refusal undoes
+-- what they did. Gates of version 1 go on through the upgrade.
 
 set local role lockstep_owner;
 set local search_path = lockstep, pg_temp;
 
 alter table cursor add column by_seq boolean not null default false;
 
--- ---------------------------------------------------------------- taking a term
+alter function open_gate(text, text[], bigint[], boolean) rename to open_gate_any;
+alter function move_cursor(text, bigint, bigint, bigint, bigint, bigint, bigint) rename to move_cursor_any;
+alter function set_cursor(text, bigint, bigint, bigint) rename to set_cursor_any;
 
-create function check_group(p_group text) returns void
+-- ---------------------------------------------------------------- the kind
+
+-- REQUIRES: the cursor's row is there, or was locked by this transaction. Its kind never changes.
+create function check_kind(p_group text, p_stream bigint, p_by_seq boolean) returns void
 language plpgsql set search_path = lockstep, pg_temp as $$
 declare
-  group_owner text;
+  name text;
 begin
-  insert into gate_group values (p_group, session_user)
-    on conflict (name) do update set owner = coalesce(gate_group.owner, session_user)
-    returning owner into group_owner;
-  if group_owner <> session_user then
-    perform refuse('wrong-owner', format('group %s belongs to role %s, not to %s', p_group, group_owner, session_user));
+  select s.topic || '/' || s.partition into name from cursor c join stream s using (stream)
+    where c.stream = p_stream and c.group_name = p_group and c.by_seq <> p_by_seq;
+  if found then
+    raise exception using errcode = 'LS012', message = format('group %s keeps %s on %s; take another group', p_group,
+      case when p_by_seq then 'a position (--mode gate, recover or replay)' else 'a seq per producer (--mode per-producer)' end, name);
   end if;
 end $$;
 
-create function check_kind(p_group text, p_name text, p_by_seq boolean, p_wanted boolean) returns void
+-- A cursor is made with term 1, and whoever takes it later takes a higher one.
+create function make_by_seq(p_group text, p_stream bigint) returns void
 language plpgsql set search_path = lockstep, pg_temp as $$
 begin
-  if p_by_seq <> p_wanted then
-    perform refuse('invalid', format('group %s keeps %s on %s; take another group', p_group,
-      case when p_by_seq then 'a seq per producer (--mode per-producer)' else 'a position (--mode gate, recover or replay)' end, p_name));
-  end if;
+  update cursor set by_seq = true where stream = p_stream and group_name = p_group and term = 1;
+  perform check_kind(p_group, p_stream, true);
 end $$;
 
-create or replace function open_gate(p_group text, p_topics text[], p_partitions bigint[], p_create boolean)
+-- ---------------------------------------------------------------- cursors of positions
+
+create function open_gate(p_group text, p_topics text[], p_partitions bigint[], p_create boolean)
 returns table (o_epoch int, o_solo boolean, o_stream bigint, o_term int, o_intent_epoch int, o_intent_offset bigint,
     o_done_epoch int, o_done_offset bigint)
 language plpgsql security definer set search_path = lockstep, pg_temp as $$
-declare
-  e int;
-  x record;
-  v_by_seq boolean;
 begin
-  select epoch into strict e from now for share;
-  perform check_group(p_group);
-  for x in select u.topic, u.partition::int as partition
-           from unnest(p_topics, p_partitions) with ordinality u(topic, partition, n) order by n loop
-    select c.by_seq into v_by_seq from cursor c join stream s using (stream)
-      where s.topic = x.topic and s.partition = x.partition and c.group_name = p_group;
-    if found then
-      perform check_kind(p_group, x.topic || '/' || x.partition, v_by_seq, false);
-    elsif not p_create then
-      perform refuse('not-found', format('group %s has no cursor on %s/%s', p_group, x.topic, x.partition));
-    end if;
-    perform register_stream(x.topic, x.partition, 0);
-  end loop;
-  for x in select s.stream, s.topic, s.partition from unnest(p_topics, p_partitions) u(topic, partition)
-           join stream s on s.topic = u.topic and s.partition = u.partition order by s.stream loop
-    insert into cursor (stream, group_name, term) values (x.stream, p_group, 1)
-      on conflict (stream, group_name) do update set term = cursor.term + 1
-      returning by_seq into v_by_seq;
-    perform check_kind(p_group, x.topic || '/' || x.partition, v_by_seq, false);
-  end loop;
-  return query
-    select e, is_solo(e), c.stream, c.term, c.intent_epoch, c.intent_offset, c.done_epoch, c.done_offset
+  return query select * from open_gate_any(p_group, p_topics, p_partitions, p_create);
+  perform check_kind(p_group, s.stream, false)
     from unnest(p_topics, p_partitions) with ordinality u(topic, partition, n)
-    join stream s on s.topic = u.topic and s.partition = u.partition
-    join cursor c on c.stream = s.stream and c.group_name = p_group
-    order by n;
+    join stream s on s.topic = u.topic and s.partition = u.partition order by n;
 end $$;
 
--- One row for the cursor, then one a producer that it knows.
+create function move_cursor(p_group text, p_stream bigint, p_term bigint, p_intent_epoch bigint, p_intent_offset bigint,
+    p_done_epoch bigint, p_done_offset bigint) returns boolean
+language plpgsql security definer set search_path = lockstep, pg_temp as $$
+begin
+  perform check_kind(p_group, p_stream, false);
+  return move_cursor_any(p_group, p_stream, p_term, p_intent_epoch, p_intent_offset, p_done_epoch, p_done_offset);
+end $$;
+
+create function set_cursor(p_group text, p_stream bigint, p_epoch bigint, p_offset bigint) returns boolean
+language plpgsql security definer set search_path = lockstep, pg_temp as $$
+declare
+  solo boolean := set_cursor_any(p_group, p_stream, p_epoch, p_offset);
+begin
+  perform check_kind(p_group, p_stream, false);
+  return solo;
+end $$;
+
+-- ---------------------------------------------------------------- cursors of seqs
+
+create function check_producers(p_stream bigint, p_producers bigint[]) returns void
+language plpgsql set search_path = lockstep, pg_temp as $$
+declare
+  missing bigint;
+begin
+  select u.producer into missing from unnest(p_producers) u(producer)
+    where not exists (select from head h where h.stream = p_stream and h.producer = u.producer) order by 1 limit 1;
+  if found then
+    perform refuse('not-found', format('stream %s has no producer %s', p_stream, missing));
+  end if;
+end $$;
+
+-- One row for the cursor (producer 0), then one a producer that it knows.
 create function open_gate_seq(p_group text, p_topic text, p_partition bigint, p_create boolean)
 returns table (o_epoch int, o_solo boolean, o_stream bigint, o_term int, o_producer int, o_intent bigint, o_done bigint)
 language plpgsql security definer set search_path = lockstep, pg_temp as $$
 declare
-  e int;
-  v_stream bigint;
-  v_term int;
-  v_by_seq boolean;
+  g record;
 begin
-  select epoch into strict e from now for share;
-  perform check_group(p_group);
-  select c.by_seq into v_by_seq from cursor c join stream s using (stream)
-    where s.topic = p_topic and s.partition = p_partition and c.group_name = p_group;
-  if found then
-    perform check_kind(p_group, p_topic || '/' || p_partition, v_by_seq, true);
-  elsif not p_create then
-    perform refuse('not-found', format('group %s has no cursor on %s/%s', p_group, p_topic, p_partition));
-  end if;
-  perform register_stream(p_topic, p_partition::int, 0);
-  select stream into strict v_stream from stream where topic = p_topic and partition = p_partition;
-  insert into cursor (stream, group_name, term, by_seq) values (v_stream, p_group, 1, true)
-    on conflict (stream, group_name) do update set term = cursor.term + 1
-    returning by_seq, term into v_by_seq, v_term;
-  perform check_kind(p_group, p_topic || '/' || p_partition, v_by_seq, true);
-  return query select e, is_solo(e), v_stream, v_term, 0, 0::bigint, 0::bigint;
-  return query select e, is_solo(e), v_stream, v_term, c.producer, c.intent_seq, c.done_seq
-    from cursor_seq c where c.stream = v_stream and c.group_name = p_group order by c.producer;
+  select * into strict g from open_gate_any(p_group, array[p_topic], array[p_partition], p_create);
+  perform make_by_seq(p_group, g.o_stream);
+  return query
+    select g.o_epoch, g.o_solo, g.o_stream, g.o_term, 0, 0::bigint, 0::bigint
+    union all
+    select g.o_epoch, g.o_solo, g.o_stream, g.o_term, c.producer, c.intent_seq, c.done_seq
+      from cursor_seq c where c.stream = g.o_stream and c.group_name = p_group order by 5;
 end $$;
-
--- ---------------------------------------------------------------- moving
 
 create function move_cursor_seq(p_group text, p_stream bigint, p_term bigint, p_producers bigint[], p_intents bigint[], p_dones bigint[])
 returns boolean
 language plpgsql security definer set search_path = lockstep, pg_temp as $$
 declare
-  c record;
-  group_owner text;
-  e int;
-  v_missing bigint;
+  solo boolean;
 begin
-  select * into c from cursor where stream = p_stream and group_name = p_group for no key update;
-  if not found then
-    perform refuse('not-found', format('group %s has no cursor on stream %s', p_group, p_stream));
-  end if;
-  select owner into group_owner from gate_group where name = p_group;
-  if group_owner <> session_user then
-    perform refuse('wrong-owner', format('group %s belongs to role %s, not to %s', p_group, group_owner, session_user));
-  elsif c.term <> p_term then
-    perform refuse('fenced', format('term %s is not the newest, %s is', p_term, c.term));
-  end if;
-  perform check_kind(p_group, 'stream ' || p_stream, c.by_seq, true);
-  select u.producer into v_missing from unnest(p_producers) u(producer)
-    where not exists (select from head h where h.stream = p_stream and h.producer = u.producer) order by 1 limit 1;
-  if found then
-    perform refuse('not-found', format('stream %s has no producer %s', p_stream, v_missing));
-  end if;
+  perform check_kind(p_group, p_stream, true);
+  -- Locks the cursor, refuses strangers and old terms; the position of a cursor of seqs is null and stays so.
+  solo := move_cursor_any(p_group, p_stream, p_term, null, null, null, null);
+  perform check_producers(p_stream, p_producers);
   if exists (select from unnest(p_producers, p_intents, p_dones) u(producer, intent, done)
              left join cursor_seq s on s.stream = p_stream and s.group_name = p_group and s.producer = u.producer
              where u.intent < coalesce(s.intent_seq, 0) or u.done < coalesce(s.done_seq, 0) or u.done > u.intent) then
@@ -135,65 +117,55 @@ begin
   insert into cursor_seq
     select p_stream, p_group, u.producer, u.intent, u.done from unnest(p_producers, p_intents, p_dones) u(producer, intent, done)
     on conflict (stream, group_name, producer) do update set intent_seq = excluded.intent_seq, done_seq = excluded.done_seq;
-  select epoch into strict e from now;
-  return is_solo(e);
+  return solo;
 end $$;
 
-create or replace function move_cursor(p_group text, p_stream bigint, p_term bigint, p_intent_epoch bigint, p_intent_offset bigint,
-    p_done_epoch bigint, p_done_offset bigint) returns boolean
+create function set_cursor_seq(p_group text, p_stream bigint, p_producer bigint, p_seq bigint) returns boolean
 language plpgsql security definer set search_path = lockstep, pg_temp as $$
 declare
-  c record;
-  group_owner text;
-  e int;
+  solo boolean := set_cursor_any(p_group, p_stream, null, null);
 begin
-  select * into c from cursor where stream = p_stream and group_name = p_group for no key update;
-  if not found then
-    perform refuse('not-found', format('group %s has no cursor on stream %s', p_group, p_stream));
-  end if;
-  select owner into group_owner from gate_group where name = p_group;
-  if group_owner <> session_user then
-    perform refuse('wrong-owner', format('group %s belongs to role %s, not to %s', p_group, group_owner, session_user));
-  elsif c.term <> p_term then
-    perform refuse('fenced', format('term %s is not the newest, %s is', p_term, c.term));
-  end if;
-  perform check_kind(p_group, 'stream ' || p_stream, c.by_seq, false);
-  p_intent_offset := case when p_intent_epoch is null then c.intent_offset else p_intent_offset end;
-  p_intent_epoch := coalesce(p_intent_epoch, c.intent_epoch);
-  p_done_offset := case when p_done_epoch is null then c.done_offset else p_done_offset end;
-  p_done_epoch := coalesce(p_done_epoch, c.done_epoch);
-  if (coalesce(p_intent_epoch, 0), coalesce(p_intent_offset, 0)) < (coalesce(c.intent_epoch, 0), coalesce(c.intent_offset, 0))
-      or (coalesce(p_done_epoch, 0), coalesce(p_done_offset, 0)) < (coalesce(c.done_epoch, 0), coalesce(c.done_offset, 0))
-      or (coalesce(p_done_epoch, 0), coalesce(p_done_offset, 0)) > (coalesce(p_intent_epoch, 0), coalesce(p_intent_offset, 0)) then
-    perform refuse('invalid', 'a cursor never goes back, and done ≤ intent');
-  end if;
-  update cursor set intent_epoch = p_intent_epoch, intent_offset = p_intent_offset,
-                    done_epoch = p_done_epoch, done_offset = p_done_offset
-    where stream = p_stream and group_name = p_group;
-  select epoch into strict e from now;
-  return is_solo(e);
+  perform make_by_seq(p_group, p_stream);
+  perform check_producers(p_stream, array[p_producer]);
+  insert into cursor_seq values (p_stream, p_group, p_producer, p_seq, p_seq)
+    on conflict (stream, group_name, producer) do update set intent_seq = p_seq, done_seq = p_seq;
+  return solo;
 end $$;
 
-create or replace function set_cursor(p_group text, p_stream bigint, p_epoch bigint, p_offset bigint) returns boolean
+-- ---------------------------------------------------------------- prune
+
+-- As before, and nothing that a cursor of seqs has still to send.
+create or replace function prune(p_stream bigint, p_epoch bigint, p_offset bigint) returns bigint
 language plpgsql security definer set search_path = lockstep, pg_temp as $$
 declare
-  e int;
-  v_by_seq boolean;
+  lowest record;
+  gone record;
+  pruned bigint := 0;
 begin
-  select epoch into strict e from now for share;
-  if not exists (select from stream where stream = p_stream) then
-    perform refuse('not-found', format('no stream %s', p_stream));
+  select coalesce(done_epoch, 0) as epoch, coalesce(done_offset, 0) as at, group_name into lowest
+    from cursor where stream = p_stream and not by_seq order by 1, 2 limit 1;
+  if found and (p_epoch, p_offset) > (lowest.epoch, lowest.at + 1) then
+    perform refuse('invalid', format('group %s has sent only up to %s:%s', lowest.group_name, lowest.epoch, lowest.at));
   end if;
-  insert into gate_group values (p_group, null) on conflict do nothing;
-  insert into cursor values (p_stream, p_group, 1, p_epoch, p_offset, p_epoch, p_offset)
-    on conflict (stream, group_name) do update
-      set term = cursor.term + 1, intent_epoch = p_epoch, intent_offset = p_offset, done_epoch = p_epoch, done_offset = p_offset
-      returning by_seq into v_by_seq;
-  perform check_kind(p_group, 'stream ' || p_stream, v_by_seq, false);
-  return is_solo(e);
+  for gone in
+    with deleted as (
+      delete from run r where r.stream = p_stream and (r.epoch, upper(r.offsets)) <= (p_epoch, p_offset)
+        and exists (select from run n where n.stream = r.stream and n.producer = r.producer and n.epoch >= r.epoch and n.first_seq > r.first_seq)
+        returning r.producer, r.last_seq)
+    select d.producer, p.name, count(*) as runs, max(d.last_seq) as last_seq from deleted d join producer p using (producer) group by 1, 2
+  loop
+    select c.group_name, coalesce(s.done_seq, 0) as seq into lowest
+      from cursor c left join cursor_seq s on s.stream = c.stream and s.group_name = c.group_name and s.producer = gone.producer
+      where c.stream = p_stream and c.by_seq order by 2, 1 limit 1;
+    if found and lowest.seq < gone.last_seq then
+      perform refuse('invalid', format('group %s has sent only up to seq %s of producer %s', lowest.group_name, lowest.seq, gone.name));
+    end if;
+    pruned := pruned + gone.runs;
+  end loop;
+  return pruned;
 end $$;
 
--- ---------------------------------------------------------------- reading
+-- ---------------------------------------------------------------- reads
 
 -- One row for each cursor (producer 0), and one a producer.
 create function cursor_seqs()
@@ -210,10 +182,28 @@ language sql stable security definer set search_path = lockstep, pg_temp as
 $$ select group_name, stream, term, intent_epoch, intent_offset, done_epoch, done_offset from cursor where not by_seq
    order by group_name collate "C", stream $$;
 
+-- Of each producer named the last run that ends below its seq. Costs what lies above the seqs.
+create function marks_after_seqs(p_stream bigint, p_producers bigint[], p_seqs bigint[])
+returns table (o_producer int, o_epoch int, o_first bigint)
+language sql stable security definer set search_path = lockstep, pg_temp as $$
+  select r.producer, r.epoch, r.first_seq
+  from unnest(p_producers, p_seqs) u(producer, seq)
+  cross join lateral (
+    select x.producer, x.epoch, x.first_seq from run x
+    where x.stream = p_stream and x.producer = u.producer and x.first_seq < u.seq and x.last_seq < u.seq
+    order by x.epoch desc, x.first_seq desc limit 1) r
+$$;
+
+-- A renamed function keeps its grants: only what looks at the kind is for others.
+revoke all on function open_gate_any(text, text[], bigint[], boolean),
+  move_cursor_any(text, bigint, bigint, bigint, bigint, bigint, bigint), set_cursor_any(text, bigint, bigint, bigint)
+  from lockstep_gate, lockstep_admin;
 revoke all on all functions in schema lockstep from public;
-grant execute on function open_gate_seq(text, text, bigint, boolean),
+grant execute on function open_gate(text, text[], bigint[], boolean),
+  move_cursor(text, bigint, bigint, bigint, bigint, bigint, bigint), open_gate_seq(text, text, bigint, boolean),
   move_cursor_seq(text, bigint, bigint, bigint[], bigint[], bigint[]) to lockstep_gate;
-grant execute on function cursor_seqs() to lockstep_reader;
+grant execute on function set_cursor(text, bigint, bigint, bigint), set_cursor_seq(text, bigint, bigint, bigint) to lockstep_admin;
+grant execute on function cursor_seqs(), marks_after_seqs(bigint, bigint[], bigint[]) to lockstep_reader;
 
 insert into schema_version values (2);
 reset role;

@@ -1,9 +1,11 @@
 // lockstep-ledger seal, begin-epoch, solo off, cursor set, prune: what changes the ledger.
 #include <cstdio>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
 #include "common/base/status_macros.h"
@@ -147,12 +149,13 @@ absl::StatusOr<ExitCode> RunSoloOff(const VerbContext& context) {
   // Whoever was started without a standby in its --ledger stalls from now on: say who it may be.
   LOCKSTEP_ASSIGN_OR_RETURN(const auto producers, ledger->ListProducers());
   LOCKSTEP_ASSIGN_OR_RETURN(const auto cursors, ledger->ReadCursors());
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto seq_cursors, ledger->ReadSeqCursors());
+  std::set<std::string> known;
+  for (const Cursor& cursor : cursors) known.insert(cursor.group);
+  for (const SeqCursor& cursor : seq_cursors) known.insert(cursor.group);
   std::vector<std::string> names, groups;
   for (const ProducerInfo& producer : producers) names.push_back(JsonString(producer.name));
-  for (const Cursor& cursor : cursors) {
-    const std::string group = JsonString(cursor.group);
-    if (groups.empty() || groups.back() != group) groups.push_back(group);
-  }
+  for (const std::string& group : known) groups.push_back(JsonString(group));
   std::fprintf(stderr,
                "These stall unless their --ledger or --standby-ledger names the standby "
                "(restart them with it): producers %s, groups %s\n",
@@ -166,11 +169,94 @@ absl::StatusOr<ExitCode> RunSoloOff(const VerbContext& context) {
   return ExitCode::kYes;
 }
 
+namespace {
+
+absl::StatusOr<Seq> ParseSeq(const std::string& text) {
+  int64_t seq = 0;
+  if (text == "none") return Seq(0);
+  if (absl::SimpleAtoi(text, &seq) && seq > 0) return Seq(seq);
+  return absl::InvalidArgumentError(
+      absl::StrCat("--to \"", text, "\": with --producer it is a seq (1, 2, …), or none"));
+}
+
+absl::StatusOr<Head> MustHaveLedgered(Ledger& ledger, const StreamInfo& stream,
+                                      const std::string& producer, Seq at) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const StreamPage page, ledger.ReadStream({stream.id, {}, 0, false}));
+  for (const Head& head : page.heads) {
+    if (head.name != producer) continue;
+    if (at <= head.last_seq) return head;
+    return absl::NotFoundError(absl::StrCat("the ledger has ", producer, " on ",
+                                            ToString(stream.name), " only up to seq ",
+                                            head.last_seq.value()));
+  }
+  return absl::NotFoundError(
+      absl::StrCat("the ledger knows no producer ", producer, " on ", ToString(stream.name)));
+}
+
+// A group in per-producer mode: one producer's seq, the others' stay.
+absl::StatusOr<ExitCode> SetSeq(const VerbContext& context, PostgresLedger& ledger,
+                                const StreamInfo& stream) {
+  const LedgerArguments& arguments = context.arguments;
+  LOCKSTEP_ASSIGN_OR_RETURN(const Seq at, ParseSeq(arguments.at));
+  LOCKSTEP_ASSIGN_OR_RETURN(const Head head,
+                            MustHaveLedgered(ledger, stream, arguments.producer, at));
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto cursors, ledger.ReadSeqCursors());
+  Seq before;
+  for (const SeqCursor& cursor : cursors) {
+    if (cursor.group != arguments.group || cursor.stream != stream.id) continue;
+    for (const SeqMark& mark : cursor.marks) {
+      if (mark.producer == head.producer) before = mark.done;
+    }
+  }
+  LOCKSTEP_ASSIGN_OR_RETURN(
+      const bool go,
+      Consented(context,
+                absl::StrCat("Set group ", arguments.group, " on ", ToString(stream.name),
+                             " for producer ", head.name, " from seq ", before.value(), " to ",
+                             at.value(), "? Its gate is fenced; what lies above is sent (again), ",
+                             "what lies below never; other producers' places stay.")));
+  if (go) {
+    const auto set =
+        Settle([&] { return ledger.SetSeqCursor(arguments.group, stream.id, head.producer, at); });
+    LOCKSTEP_RETURN_IF_ERROR(StatusOfCommit(set));
+  }
+  Summary()
+      .Add("executed", go)
+      .Add("group", arguments.group)
+      .Add("stream", ToString(stream.name))
+      .Add("producer", head.name)
+      .Add("before", before.value())
+      .Add("done", at.value())
+      .Print(context.common.format);
+  return ExitCode::kYes;
+}
+
+// Before the plan: that a group keeps seqs is no detail of its execution.
+absl::Status MustKeepAPosition(PostgresLedger& ledger, const StreamInfo& stream,
+                               const std::string& group) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto cursors, ledger.ReadSeqCursors());
+  for (const SeqCursor& cursor : cursors) {
+    if (cursor.group != group || cursor.stream != stream.id) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat("group ", group, " keeps a seq per producer (--mode per-producer) on ",
+                     ToString(stream.name), "; name one with --producer and its seq with --to"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::StatusOr<ExitCode> RunCursorSet(const VerbContext& context) {
   const LedgerArguments& arguments = context.arguments;
+  if (!arguments.producer.empty()) {
+    LOCKSTEP_ASSIGN_OR_RETURN(const auto ledger, ConnectLedger(context, false));
+    LOCKSTEP_ASSIGN_OR_RETURN(const StreamInfo stream, NamedStream(*ledger, context.common));
+    return SetSeq(context, *ledger, stream);
+  }
   LOCKSTEP_ASSIGN_OR_RETURN(const auto at, ParseAt(arguments.at));
   LOCKSTEP_ASSIGN_OR_RETURN(const auto ledger, ConnectLedger(context, false));
   LOCKSTEP_ASSIGN_OR_RETURN(const StreamInfo stream, NamedStream(*ledger, context.common));
+  LOCKSTEP_RETURN_IF_ERROR(MustKeepAPosition(*ledger, stream, arguments.group));
   if (at) LOCKSTEP_RETURN_IF_ERROR(MustBeLedgered(*ledger, stream, *at));
   LOCKSTEP_ASSIGN_OR_RETURN(const auto cursors, ledger->ReadCursors());
   std::optional<Position> before;

@@ -19,6 +19,8 @@ absl::StatusOr<Snapshot> ReadSnapshot(PostgresLedger& ledger, const CommonOption
     snapshot.streams.push_back({info, page.heads, logs});
   }
   LOCKSTEP_ASSIGN_OR_RETURN(snapshot.cursors, ledger.ReadCursors());
+  LOCKSTEP_ASSIGN_OR_RETURN(snapshot.seq_cursors, ledger.ReadSeqCursors());
+  LOCKSTEP_ASSIGN_OR_RETURN(snapshot.producers, ProducerNames(ledger));
   return snapshot;
 }
 
@@ -55,6 +57,19 @@ void Export(const Snapshot& snapshot, LookMetrics& metrics) {
     metrics.Set("lockstep_in_doubt_state",
                 "1 while what the group intended is not known to be sent",
                 cursor.intent != cursor.done ? 1 : 0, labels);
+  }
+  for (const SeqCursor& cursor : snapshot.seq_cursors) {
+    const auto name = names.find(cursor.stream);
+    if (name == names.end()) continue;
+    MetricLabels labels = {{"stream", name->second}, {"group", cursor.group}};
+    metrics.Set("lockstep_in_doubt_state",
+                "1 while what the group intended is not known to be sent", InDoubt(cursor) ? 1 : 0,
+                labels);
+    for (const SeqMark& mark : cursor.marks) {
+      labels["producer"] = snapshot.producers.at(mark.producer);
+      metrics.Set("lockstep_cursor_seq", "The producer's seq that the group sent last",
+                  mark.done.value(), labels);
+    }
   }
 }
 

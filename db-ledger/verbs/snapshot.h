@@ -2,6 +2,8 @@
 #ifndef LOCKSTEP_DB_LEDGER_VERBS_SNAPSHOT_H_
 #define LOCKSTEP_DB_LEDGER_VERBS_SNAPSHOT_H_
 
+#include <map>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -20,8 +22,10 @@ struct Snapshot {
   };
   Ledger::Now now;
   PostgresLedger::Health health;
-  std::vector<Stream> streams;  // Those that --topic or --stream name, or all.
-  std::vector<Cursor> cursors;  // Of every stream.
+  std::vector<Stream> streams;         // Those that --topic or --stream name, or all.
+  std::vector<Cursor> cursors;         // Of every stream.
+  std::vector<SeqCursor> seq_cursors;  // The same in per-producer mode.
+  std::map<ProducerId, std::string> producers;
 
   bool durable() const { return health.judgement.testimony == Testimony::kDurable; }
 };

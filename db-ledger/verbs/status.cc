@@ -35,6 +35,38 @@ std::string CursorJson(const Cursor& cursor, const std::string& stream) {
       .Json();
 }
 
+// One that keeps a seq per producer has no position: no `intent`, no `done` of its own.
+std::string CursorJson(const SeqCursor& cursor, const std::string& stream,
+                       const std::map<ProducerId, std::string>& producers) {
+  std::vector<std::string> marks;
+  for (const SeqMark& mark : cursor.marks) {
+    marks.push_back(Summary()
+                        .Add("producer", producers.at(mark.producer))
+                        .Add("intent", mark.intent.value())
+                        .Add("done", mark.done.value())
+                        .Add("in_doubt", InDoubt(mark))
+                        .Json());
+  }
+  return Summary()
+      .Add("group", cursor.group)
+      .Add("stream", stream)
+      .Add("term", cursor.term.value())
+      .AddJson("producers", JsonArray(marks))
+      .Add("in_doubt", InDoubt(cursor))
+      .Json();
+}
+
+// `A done 41, B done 7 intent 9`
+std::string TextMarks(const SeqCursor& cursor, const std::map<ProducerId, std::string>& producers) {
+  std::string text;
+  for (const SeqMark& mark : cursor.marks) {
+    absl::StrAppend(&text, text.empty() ? "" : ", ", producers.at(mark.producer), " done ",
+                    mark.done.value());
+    if (InDoubt(mark)) absl::StrAppend(&text, " intent ", mark.intent.value());
+  }
+  return text.empty() ? "-" : text;
+}
+
 std::string HeadJson(const Head& head) {
   return Summary()
       .Add("producer", head.name)
@@ -83,6 +115,11 @@ Summary ToSummary(const Snapshot& snapshot) {
     const auto name = names.find(cursor.stream);
     if (name != names.end()) cursors.push_back(CursorJson(cursor, name->second));
   }
+  for (const SeqCursor& cursor : snapshot.seq_cursors) {
+    const auto name = names.find(cursor.stream);
+    if (name == names.end()) continue;
+    cursors.push_back(CursorJson(cursor, name->second, snapshot.producers));
+  }
   return Summary()
       .Add("epoch", snapshot.now.epoch.value())
       .Add("solo", snapshot.now.solo)
@@ -129,6 +166,12 @@ void PrintScreen(const Snapshot& snapshot) {
     std::printf("%-24s group %-10s done %s%s\n", name->second.c_str(), cursor.group.c_str(),
                 TextPosition(cursor.done).c_str(),
                 InDoubt(cursor) ? (", intent " + TextPosition(cursor.intent)).c_str() : "");
+  }
+  for (const SeqCursor& cursor : snapshot.seq_cursors) {
+    const auto name = names.find(cursor.stream);
+    if (name == names.end()) continue;
+    std::printf("%-24s group %-10s per producer: %s\n", name->second.c_str(), cursor.group.c_str(),
+                TextMarks(cursor, snapshot.producers).c_str());
   }
 }
 
@@ -225,12 +268,15 @@ absl::StatusOr<ExitCode> RunCursorList(const VerbContext& context) {
   LOCKSTEP_ASSIGN_OR_RETURN(const auto ledger, ConnectLedger(context, true));
   LOCKSTEP_ASSIGN_OR_RETURN(const auto streams, NamedStreams(*ledger, context.common));
   LOCKSTEP_ASSIGN_OR_RETURN(const auto cursors, ledger->ReadCursors());
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto seq_cursors, ledger->ReadSeqCursors());
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto producers, ProducerNames(*ledger));
   const auto names = NamesOf(streams);
+  const std::string& only = context.arguments.group;
   int64_t count = 0, in_doubt = 0;
   for (const Cursor& cursor : cursors) {
     const auto name = names.find(cursor.stream);
     if (name == names.end()) continue;
-    if (!context.arguments.group.empty() && cursor.group != context.arguments.group) continue;
+    if (!only.empty() && cursor.group != only) continue;
     ++count;
     in_doubt += InDoubt(cursor) ? 1 : 0;
     if (context.common.format == OutputFormat::kJson) {
@@ -240,6 +286,19 @@ absl::StatusOr<ExitCode> RunCursorList(const VerbContext& context) {
                   name->second.c_str(), static_cast<long long>(cursor.term.value()),
                   TextPosition(cursor.intent).c_str(), TextPosition(cursor.done).c_str(),
                   InDoubt(cursor) ? "  IN DOUBT" : "");
+    }
+  }
+  for (const SeqCursor& cursor : seq_cursors) {
+    const auto name = names.find(cursor.stream);
+    if (name == names.end() || (!only.empty() && cursor.group != only)) continue;
+    ++count;
+    in_doubt += InDoubt(cursor) ? 1 : 0;
+    if (context.common.format == OutputFormat::kJson) {
+      std::printf("%s\n", CursorJson(cursor, name->second, producers).c_str());
+    } else {
+      std::printf("%-16s %-24s term %-6lld per producer: %s%s\n", cursor.group.c_str(),
+                  name->second.c_str(), static_cast<long long>(cursor.term.value()),
+                  TextMarks(cursor, producers).c_str(), InDoubt(cursor) ? "  IN DOUBT" : "");
     }
   }
   Summary().Add("cursors", count).Add("in_doubt", in_doubt).Print(context.common.format, stderr);

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 
@@ -63,6 +65,18 @@ absl::Status StatusOfChange(CommitOutcome outcome, Refusal refusal, const absl::
     return absl::UnavailableError(message + "; run it again when the standby is back");
   }
   return absl::Status(CodeOf(refusal), message);
+}
+
+absl::StatusOr<std::map<ProducerId, std::string>> ProducerNames(Ledger& ledger) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto producers, ledger.ListProducers());
+  std::map<ProducerId, std::string> names;
+  for (const ProducerInfo& producer : producers) names[producer.id] = producer.name;
+  return names;
+}
+
+bool InDoubt(const SeqCursor& cursor) {
+  return std::any_of(cursor.marks.begin(), cursor.marks.end(),
+                     [](const SeqMark& mark) { return InDoubt(mark); });
 }
 
 std::string JsonPosition(const std::optional<Position>& position) {

@@ -4,6 +4,7 @@
 #define LOCKSTEP_DB_LEDGER_VERBS_VERBS_H_
 
 #include <chrono>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,8 +29,8 @@ struct LedgerArguments {
   std::string from, to;                           // order: POS
   bool runs = false;                              // order
   std::string group;                              // cursor set, why
-  std::string at;                                 // cursor set: POS or `none`; prune: POS
-  std::string producer;                           // seal
+  std::string at;                                 // cursor set: POS, SEQ or `none`; prune: POS
+  std::string producer;                           // seal, cursor set
   std::string cluster_id;                         // begin-epoch
   bool yes = false;                               // seal, solo off, begin-epoch: do not ask
   std::string reason;                             // begin-epoch
@@ -88,6 +89,12 @@ auto Settle(Call call) {
 inline bool HasOpenTerms(const Head& head) {
   return head.term > Term(1) && head.closed < head.term;
 }
+
+absl::StatusOr<std::map<ProducerId, std::string>> ProducerNames(Ledger& ledger);
+
+// What lies in (done, intent] may have been sent.
+inline bool InDoubt(const SeqMark& mark) { return mark.intent != mark.done; }
+bool InDoubt(const SeqCursor& cursor);
 
 std::string JsonPosition(const std::optional<Position>& position);  // "1:4711" or null
 std::string TextPosition(const std::optional<Position>& position);  // 1:4711 or -

@@ -135,12 +135,8 @@ Commit<Moved> Judge(const PgAnswer& answer) {
   // repeated.
   const bool passing = absl::StartsWith(sqlstate, "40") || absl::StartsWith(sqlstate, "57") ||
                        absl::StartsWith(sqlstate, "53300") || sqlstate == "25006";
-  if (sqlstate == "LS001") {
-    commit.refusal = Refusal::kFenced;
-  } else if (sqlstate == "LS007") {
-    commit.refusal = Refusal::kNotFound;
-  } else if (sqlstate == "LS004") {
-    commit.refusal = Refusal::kWrongOwner;
+  if (absl::StartsWith(sqlstate, "LS")) {
+    commit.refusal = RefusalOf(sqlstate);
   } else {
     commit.refusal = passing ? Refusal::kUnavailable : Refusal::kInvalid;
     if (!passing) commit.why = absl::InternalError(std::string(commit.why.message()));
