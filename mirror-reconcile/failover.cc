@@ -219,10 +219,12 @@ absl::StatusOr<std::string> Failover::Verify() {
 absl::Status Failover::ListInDoubt() {
   in_doubt_.clear();
   LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<Cursor> cursors, session_.ledger().ReadCursors());
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<SeqCursor> seq_cursors,
+                            session_.ledger().ReadSeqCursors());
   for (OpenStream& stream : session_.streams()) {
     LOCKSTEP_ASSIGN_OR_RETURN(LedgerView view, LedgerView::Open(session_.ledger(), stream.info));
     LOCKSTEP_ASSIGN_OR_RETURN(std::vector<InDoubtRecord> records,
-                              FindInDoubt(view, cursors, stream.logs.logs()));
+                              FindInDoubt(view, cursors, seq_cursors, stream.logs.logs()));
     in_doubt_.insert(in_doubt_.end(), records.begin(), records.end());
   }
   return absl::OkStatus();

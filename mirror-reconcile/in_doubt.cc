@@ -29,6 +29,21 @@ absl::Status TakeFromLedger(LedgerView& view, const Cursor& cursor,
   });
 }
 
+absl::Status TakeFromLedger(LedgerView& view, const std::string& group, const SeqMark& mark,
+                            std::vector<InDoubtRecord>& records) {
+  const Head* head = view.FindHead(mark.producer);
+  for (Seq seq = mark.done + 1; head != nullptr && seq <= mark.intent;) {
+    LOCKSTEP_ASSIGN_OR_RETURN(const std::optional<Run> run, view.FindRun(*head, seq));
+    if (!run) break;
+    for (; seq <= std::min(run->last_seq, mark.intent); ++seq) {
+      if (records.size() == kInDoubtMax) return absl::OkStatus();
+      records.push_back({group, view.stream().name, PositionOf(*run, seq), head->name, run->term,
+                         seq, "", std::nullopt});
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status TakeFromLog(const SiteLog& log, std::multimap<Identity, InDoubtRecord*>& wanted) {
   LOCKSTEP_ASSIGN_OR_RETURN(const LogExtent extent, log.reader->Extent());
   const Offset stop = std::max(extent.lo, extent.hi - kReadBackMax);
@@ -55,6 +70,7 @@ absl::Status TakeFromLog(const SiteLog& log, std::multimap<Identity, InDoubtReco
 
 absl::StatusOr<std::vector<InDoubtRecord>> FindInDoubt(LedgerView& view,
                                                        const std::vector<Cursor>& cursors,
+                                                       const std::vector<SeqCursor>& seq_cursors,
                                                        const std::vector<SiteLog>& logs) {
   std::vector<InDoubtRecord> records;
   for (const Cursor& cursor : cursors) {
@@ -62,6 +78,12 @@ absl::StatusOr<std::vector<InDoubtRecord>> FindInDoubt(LedgerView& view,
       continue;
     }
     LOCKSTEP_RETURN_IF_ERROR(TakeFromLedger(view, cursor, records));
+  }
+  for (const SeqCursor& cursor : seq_cursors) {
+    if (cursor.stream != view.stream().id) continue;
+    for (const SeqMark& mark : cursor.marks) {
+      LOCKSTEP_RETURN_IF_ERROR(TakeFromLedger(view, cursor.group, mark, records));
+    }
   }
   std::sort(records.begin(), records.end(), [](const InDoubtRecord& a, const InDoubtRecord& b) {
     return std::tie(a.group, a.position) < std::tie(b.group, b.position);

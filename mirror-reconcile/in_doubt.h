@@ -1,5 +1,5 @@
-// What is in doubt: positions between a group's done and its intent. They may have left the primary
-// site, or may yet leave while its gate lives.
+// What is in doubt: records between a group's done and its intent, positions or seqs. They may have
+// left the primary site, or may yet leave while its gate lives.
 #ifndef LOCKSTEP_MIRROR_RECONCILE_IN_DOUBT_H_
 #define LOCKSTEP_MIRROR_RECONCILE_IN_DOUBT_H_
 
@@ -11,6 +11,7 @@
 
 #include "common/model/ids.h"
 #include "db-ledger/ledger.h"
+#include "db-ledger/seq_cursor.h"
 #include "mirror-reconcile/ledger_view.h"
 #include "mirror-reconcile/log_reader.h"
 
@@ -32,6 +33,7 @@ struct InDoubtRecord {
 inline constexpr size_t kInDoubtMax = 100'000;
 absl::StatusOr<std::vector<InDoubtRecord>> FindInDoubt(LedgerView& view,
                                                        const std::vector<Cursor>& cursors,
+                                                       const std::vector<SeqCursor>& seq_cursors,
                                                        const std::vector<SiteLog>& logs);
 
 }  // namespace lockstep

@@ -23,6 +23,8 @@ class Judge {
  private:
   void CheckHoles(const Gap& gap);
   absl::Status CheckRemoved(LedgerView& view, const Gap& gap);
+  absl::Status CheckRemovedSeqs(LedgerView& view, const Gap& gap);
+  void AddRemoved(const Gap& gap, const std::string& group, const std::string& sent);
   absl::Status CheckPayloads(const Gap& gap);
   absl::Status CheckSources(LedgerView& view);
   void Add(NoGo reason, const StreamInfo& stream, std::string message) {
@@ -71,13 +73,36 @@ absl::Status Judge::CheckRemoved(LedgerView& view, const Gap& gap) {
       needed = needed || (first < *gap.removed_below && (!cursor.done || last > *cursor.done));
     }));
     if (!needed) continue;
-    Add(NoGo::kRemoved, gap.stream,
-        absl::StrCat("retention removed what lies below ", ToString(*gap.removed_below),
-                     ", and group '", cursor.group, "' has sent only up to ",
-                     cursor.done ? ToString(*cursor.done) : std::string("nothing"),
-                     "; lengthen retention.ms, re-inject into a fresh topic"));
+    AddRemoved(gap, cursor.group, cursor.done ? ToString(*cursor.done) : std::string("nothing"));
+  }
+  return CheckRemovedSeqs(view, gap);
+}
+
+absl::Status Judge::CheckRemovedSeqs(LedgerView& view, const Gap& gap) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<SeqCursor> cursors,
+                            session_.ledger().ReadSeqCursors());
+  for (const SeqCursor& cursor : cursors) {
+    if (cursor.stream != gap.stream.id) continue;
+    std::map<ProducerId, Seq> done;
+    for (const SeqMark& mark : cursor.marks) done[mark.producer] = mark.done;
+    for (const Head& head : view.heads()) {
+      const Seq next = done[head.producer] + 1;  // Of what was not sent the first that went.
+      if (next > head.last_seq) continue;
+      LOCKSTEP_ASSIGN_OR_RETURN(const std::optional<Run> run, view.FindRun(head, next));
+      if (!run || PositionOf(*run, next) >= *gap.removed_below) continue;
+      AddRemoved(
+          gap, cursor.group,
+          absl::StrCat("seq ", done[head.producer].value(), " of producer '", head.name, "'"));
+    }
   }
   return absl::OkStatus();
+}
+
+void Judge::AddRemoved(const Gap& gap, const std::string& group, const std::string& sent) {
+  Add(NoGo::kRemoved, gap.stream,
+      absl::StrCat("retention removed what lies below ", ToString(*gap.removed_below),
+                   ", and group '", group, "' has sent only up to ", sent,
+                   "; lengthen retention.ms, re-inject into a fresh topic"));
 }
 
 absl::Status Judge::CheckPayloads(const Gap& gap) {

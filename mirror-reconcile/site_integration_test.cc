@@ -671,6 +671,13 @@ TEST_F(FailoverTest, SiteIsTakenOverAndARerunChangesNothing) {
                   ->MoveCursor({"payments", stream, gate.value.cursors[0].term,
                                 Position{Epoch(1), Offset(990)}, Position{Epoch(1), Offset(987)}})
                   .committed());
+  auto& seqs = dynamic_cast<SeqCursors&>(*ledger_);
+  const auto by_seq = seqs.OpenSeqGate("audit", {"orders", 0}, true);
+  ASSERT_TRUE(by_seq.committed()) << by_seq.why;
+  ASSERT_TRUE(
+      seqs.MoveSeqCursor(
+              {"audit", stream, by_seq.value.cursor.term, {{writers_["a"].id, Seq(500), Seq(498)}}})
+          .committed());
   AwaitReplay();
 
   // As a base backup of a primary with ALTER SYSTEM settings has it: it would hang every commit.
@@ -695,6 +702,11 @@ TEST_F(FailoverTest, SiteIsTakenOverAndARerunChangesNothing) {
   EXPECT_THAT(summary, HasSubstr("\"offset\":990"));
   EXPECT_THAT(summary, testing::Not(HasSubstr("\"offset\":991")));
   EXPECT_THAT(summary, HasSubstr("\"at\":\"489\""));
+  for (const char* seq : {"499", "500"}) {
+    EXPECT_THAT(summary, testing::ContainsRegex(absl::StrCat(
+                             "\"group\":\"audit\"[^}]*\"producer\":\"a\"[^}]*\"seq\":", seq)));
+  }
+  EXPECT_THAT(summary, testing::Not(testing::ContainsRegex("\"audit\"[^}]*\"seq\":498")));
   ExpectTakenOver(Epoch(2));
 
   const ProgramEnd again = RunProgram(Execute());
