@@ -39,9 +39,8 @@ absl::Status ProducerOrder::AddPage(StreamPage page, std::vector<ReadyRecord>& o
   for (Head& head : page.heads) {
     const auto [found, added] = producers_.try_emplace(head.producer);
     if (added) {
-      ids_[head.name] = head.producer;
-      const auto done = done_.find(head.producer);
-      found->second.next = (done == done_.end() ? Seq(0) : done->second) + 1;
+      found->second.name = ids_.emplace(head.name, head.producer).first->first;
+      found->second.next = DoneOf(head.producer) + 1;
     }
     found->second.head = std::move(head);
   }
@@ -51,6 +50,11 @@ absl::Status ProducerOrder::AddPage(StreamPage page, std::vector<ReadyRecord>& o
   for (auto& [id, producer] : producers_) LOCKSTEP_RETURN_IF_ERROR(Drain(producer, out));
   CountUnsettled();
   return absl::OkStatus();
+}
+
+Seq ProducerOrder::DoneOf(ProducerId producer) const {
+  const auto done = done_.find(producer);
+  return done == done_.end() ? Seq(0) : done->second;
 }
 
 absl::Status ProducerOrder::AddRun(Run run) {
@@ -73,6 +77,8 @@ absl::Status ProducerOrder::AddRun(Run run) {
   }
   producer.read_to = run.last_seq;
   marks_[run.producer] = {run.epoch, run.first_seq};
+  const Seq done = DoneOf(run.producer);
+  if (run.first_seq <= done && done <= run.last_seq) producer.done = PositionOf(run, done);
   if (run.last_seq >= producer.next) producer.runs.push_back(std::move(run));
   return absl::OkStatus();
 }
@@ -134,7 +140,7 @@ void ProducerOrder::Emit(Producer& producer, const RecordView& view,
   }
   ReadyRecord& ready = out.emplace_back();
   ready.position = PositionOfNext(producer);
-  ready.producer = producer.head.name;
+  ready.producer = producer.name;
   ready.term = run.term;
   ready.seq = producer.next;
   ready.view = view;
@@ -259,7 +265,22 @@ std::optional<ProducerOrder::Wanted> ProducerOrder::Unsettled() const {
   return std::nullopt;
 }
 
-bool ProducerOrder::ReachedAll(const std::vector<Head>& heads) const { return Left(heads) == 0; }
+std::optional<Offset> ProducerOrder::FirstWanted(Offset log_start) const {
+  std::optional<Offset> first;
+  for (const auto& [id, producer] : producers_) {
+    // In one log a producer's seqs ascend (I1), also those that no run names yet.
+    Offset from = log_start;
+    if (!producer.runs.empty()) {
+      const Position next = PositionOf(producer.runs.front(), producer.next);
+      if (next.epoch != options_.epoch) return std::nullopt;
+      from = next.offset;
+    } else if (producer.done.has_value() && producer.done->epoch == options_.epoch) {
+      from = producer.done->offset + 1;
+    }
+    first = std::min(first.value_or(from), from);
+  }
+  return first.value_or(log_start);
+}
 
 int64_t ProducerOrder::Left(const std::vector<Head>& heads) const {
   int64_t left = 0;

@@ -64,6 +64,8 @@ class ProducerOrder {
   // --- the ledger
 
   const RunMarks& marks() const { return marks_; }
+  // To begin later than at each producer's first run; the run that holds its `done` is wanted.
+  void set_marks(RunMarks marks) { marks_ = std::move(marks); }
   // ABORTED: another epoch began. DATA_LOSS: rows that contradict each other, or were pruned above
   // the cursor. What is settled by now is appended to `out`.
   absl::Status AddPage(StreamPage page, std::vector<ReadyRecord>& out);
@@ -93,7 +95,10 @@ class ProducerOrder {
   std::optional<Wanted> Missing() const;
   // A record that is parked and not settled; nullopt: none. (Its position is 0:0.)
   std::optional<Wanted> Unsettled() const;
-  bool ReachedAll(const std::vector<Head>& heads) const;
+  // The lowest offset of the current epoch's log, which begins with `log_start`, that may hold what
+  // has still to go out; nullopt: something lies in an earlier epoch's. REQUIRES: a page was added,
+  // and it was the last.
+  std::optional<Offset> FirstWanted(Offset log_start) const;
   // What is left of the heads.
   int64_t Left(const std::vector<Head>& heads) const;
   // Whether the page at hand has the producer. If not, add one before its record is offered.
@@ -113,16 +118,19 @@ class ProducerOrder {
   };
   struct Producer {
     Head head;
-    Seq next;                   // To go out next.
-    std::deque<Run> runs;       // At hand, from `next` on.
-    Seq read_to;                // Last seq of the runs read.
-    std::list<Segment> parked;  // Of terms that are not closed, also empty ones.
-    Seq given_from;             // First since Release; 0: none.
-    size_t range = 0;           // Of the first run at hand: `next` lies in it or above, …
-    int64_t range_index = 0;    // … its first offset is that of the run's so-many-th seq.
+    std::string_view name;         // As long as this lives, whatever pages come.
+    Seq next;                      // To go out next.
+    std::deque<Run> runs;          // At hand, from `next` on.
+    Seq read_to;                   // Last seq of the runs read.
+    std::list<Segment> parked;     // Of terms that are not closed, also empty ones.
+    Seq given_from;                // First since Release; 0: none.
+    std::optional<Position> done;  // Where the cursor's last one lies, if the runs read say so.
+    size_t range = 0;              // Of the first run at hand: `next` lies in it or above, …
+    int64_t range_index = 0;       // … its first offset is that of the run's so-many-th seq.
   };
   enum class Known { kNamed, kVoid, kUnsettled };
 
+  Seq DoneOf(ProducerId producer) const;
   static Position PositionOfNext(Producer& producer);
   Known Judge(const Producer& producer, Term term, Seq seq) const;
   void Emit(Producer& producer, const RecordView& view, std::vector<ReadyRecord>& out);

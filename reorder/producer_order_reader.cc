@@ -20,10 +20,13 @@ ProducerOrderOptions OrderOptions(const StreamReaderOptions& options) {
 
 absl::StatusOr<std::unique_ptr<ProducerOrderReader>> ProducerOrderReader::Open(
     const StreamReaderOptions& options, std::map<ProducerId, Seq> done, Ledger& ledger,
-    ParkingBuffer& parking) {
+    SeqCursors& cursors, ParkingBuffer& parking) {
+  LOCKSTEP_ASSIGN_OR_RETURN(RunMarks marks, cursors.MarksAfterSeqs(options.stream_id, done));
   LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<KafkaReader> kafka, OpenKafka(options));
-  return std::unique_ptr<ProducerOrderReader>(
+  std::unique_ptr<ProducerOrderReader> reader(
       new ProducerOrderReader(options, std::move(done), ledger, parking, std::move(kafka)));
+  reader->order_.set_marks(std::move(marks));
+  return reader;
 }
 
 ProducerOrderReader::ProducerOrderReader(const StreamReaderOptions& options,
@@ -83,7 +86,24 @@ absl::StatusOr<bool> ProducerOrderReader::ReadPage(std::vector<ReadyRecord>& out
   return true;
 }
 
+// Whether all that is wanted lies in the current epoch's log, which is one of these brokers'
+// topics.
+absl::StatusOr<bool> ProducerOrderReader::StartCurrent() {
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::optional<LogInfo> log, CurrentLog());
+  if (!log.has_value() || log->cluster_id != options_.cluster_id) return false;
+  const std::optional<Offset> wanted = order_.FirstWanted(log->start);
+  if (!wanted.has_value()) return false;
+  const StreamName own{log->topic, options_.stream.partition};
+  LOCKSTEP_ASSIGN_OR_RETURN(const LogOffsets offsets, Offsets(own));
+  // A log that ends below was truncated, or is another one: what is missing will be named.
+  const Offset from = *wanted > offsets.hi_offset ? offsets.lo_offset : *wanted;
+  LOCKSTEP_RETURN_IF_ERROR(Begin(own, std::max(from, offsets.lo_offset)));
+  return true;
+}
+
 absl::Status ProducerOrderReader::Start() {
+  LOCKSTEP_ASSIGN_OR_RETURN(const bool started, StartCurrent());
+  if (started) return absl::OkStatus();
   std::vector<Offset> starts;
   for (const std::string& topic : options_.topics) {
     LOCKSTEP_ASSIGN_OR_RETURN(const LogOffsets offsets,

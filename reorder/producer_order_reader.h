@@ -2,8 +2,10 @@
 // records in its own order: the adapter around ProducerOrder, as StreamReader is around
 // Resequencer.
 //
-// It reads every topic from its first record on and skips by count what was sent before: no order
-// is needed for that, and no place in a log can be trusted to be the same at both sites.
+// What was sent before is skipped by count. Once nothing is wanted of earlier epochs only the
+// current one's log is read, from the lowest offset that any producer wants; before that every
+// topic from its first record on, since no place in a log can be trusted to be the same at both
+// sites.
 //
 // Not thread-safe: one a thread, with a ledger connection of its own.
 #ifndef LOCKSTEP_REORDER_PRODUCER_ORDER_READER_H_
@@ -19,6 +21,7 @@
 #include "absl/status/statusor.h"
 
 #include "db-ledger/ledger.h"
+#include "db-ledger/seq_cursor.h"
 #include "reorder/producer_order.h"
 #include "reorder/record_reader.h"
 
@@ -26,10 +29,11 @@ namespace lockstep {
 
 class ProducerOrderReader final : public RecordReader {
  public:
-  // `done`: as ProducerOrder's. `ledger` and `parking` must outlive this.
+  // `done`: as ProducerOrder's. `ledger` and `cursors` are one; they and `parking` must outlive
+  // this.
   static absl::StatusOr<std::unique_ptr<ProducerOrderReader>> Open(
       const StreamReaderOptions& options, std::map<ProducerId, Seq> done, Ledger& ledger,
-      ParkingBuffer& parking);
+      SeqCursors& cursors, ParkingBuffer& parking);
 
   // What waiting() names is what one producer, or all of them, wait for; it is known once the
   // topics were read to their ends.
@@ -47,6 +51,7 @@ class ProducerOrderReader final : public RecordReader {
   absl::Status Step(std::vector<ReadyRecord>& out, Clock::time_point deadline);
   absl::StatusOr<bool> ReadPage(std::vector<ReadyRecord>& out);
   absl::Status Start();
+  absl::StatusOr<bool> StartCurrent();
   absl::Status Offer(std::vector<ReadyRecord>& out);
   void NoteEnd();
 

@@ -145,6 +145,24 @@ TEST_F(ProducerOrderTest, ForeignRecordsStopItAndSoDoesANewEpoch) {
   EXPECT_TRUE(absl::IsAborted(order_.AddPage(page_, out)));
 }
 
+TEST_F(ProducerOrderTest, APageThatComesLaterLeavesTheViewsOfWhatCameOut) {
+  Open("A", 1);
+  Ledger("A", 1, "{[0,1)}");
+  Page();
+  std::vector<ReadyRecord> out;
+  FetchedRecord record;
+  record.header = {Term(1), Seq(1), "7", "A"};
+  ASSERT_TRUE(order_.Take(0, record, out).ok());
+  Ledger("A", 2, "{[1,2)}");
+  page_.epoch = Epoch(1);
+  ASSERT_TRUE(order_.AddPage(page_, out).ok());
+  record.header.seq = Seq(2);
+  ASSERT_TRUE(order_.Take(0, record, out).ok());
+  ASSERT_EQ(out.size(), 2U);
+  EXPECT_EQ(out[0].producer.data(), out[1].producer.data()) << "the name moved";
+  EXPECT_THAT(order_.given(), ElementsAre(SeqRange{ProducerId(1), Seq(1), Seq(2)}));
+}
+
 TEST_F(ProducerOrderTest, ALedgerThatWasPrunedAboveTheCursorIsNotReadOver) {
   Open("A", 1);
   Ledger("A", 5, "{[9,10)}");

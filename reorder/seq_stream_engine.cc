@@ -97,7 +97,7 @@ absl::Status SeqStreamEngine::ListInDoubt(const std::map<ProducerId, Seq>& done)
 
 absl::StatusOr<std::unique_ptr<ProducerOrderReader>> SeqStreamEngine::ReaderAfter(
     const std::map<ProducerId, Seq>& done) {
-  return ProducerOrderReader::Open(options_.reader, done, *ledger_, buffer_->parking());
+  return ProducerOrderReader::Open(options_.reader, done, *ledger_, *cursors_, buffer_->parking());
 }
 
 absl::StatusOr<std::unique_ptr<RecordReader>> SeqStreamEngine::OpenReader() {

@@ -183,6 +183,42 @@ TEST_F(SeqStreamEngineTest, AFailoverGoesOnByCountWhateverTheOrderOfTheLog) {
   EXPECT_EQ(Run(Options(), second).emitted, 0);
 }
 
+TEST_F(SeqStreamEngineTest, ReadingBeginsAtTheLowestOffsetThatAnyProducerWants) {
+  Open("A");
+  Open("B");
+  Append("A", 1, "{[0,3)}");
+  Append("B", 1, "{[3,4)}");
+  Append("A", 4, "{[4,6)}");
+  Write({"A1", "A2", "A3", "B1", "A4", "A5"});
+  ListSink sink;
+  StreamEngineOptions options = Options();
+  options.reader.cluster_id = "cluster";
+  ASSERT_EQ(Run(options, sink).exit_code, ExitCode::kYes);
+  // B's next lies above its last, which is at 3; A's above 5.
+  StreamResult result = Run(options, sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+  EXPECT_EQ(result.emitted, 0);
+  EXPECT_LE(result.counts.duplicates_dropped, 2) << "A4 and A5, and nothing before";
+  Append("B", 2, "{[6,7)}");
+  Write({"B2"});
+  EXPECT_EQ(Run(options, sink).exit_code, ExitCode::kYes);
+  EXPECT_EQ(sink.seen.back(), "B2");
+  ASSERT_TRUE(admin_.BeginEpoch({Epoch(1), true, "", "test"}).committed());
+  // What was not sent of an earlier epoch may lie anywhere.
+  ASSERT_TRUE(admin_.SetSeqCursor("g", stream_, ids_["A"], Seq(2)).committed());
+  ListSink again;
+  result = Run(options, again);
+  EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+  EXPECT_THAT(again.seen, ElementsAre("A3", "A4", "A5"));
+  // And of the new one from its log's beginning.
+  Open("A");
+  Append("A", 6, "{[7,8)}");
+  Write({"A6"});
+  result = Run(options, again);
+  EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+  EXPECT_EQ(again.seen.back(), "A6");
+}
+
 TEST_F(SeqStreamEngineTest, AHoleOfOneProducerIsNamedAndTheOthersGoOn) {
   Open("A");
   Open("B");

@@ -349,6 +349,13 @@ def seqs_done(s):
     return int(s.stack.sql(s.database, f"{query}'{s.name}'"))
 
 
+def in_doubt_lines(s, name):
+    """The fields of each `in_doubt` line of a program's log."""
+    log = (s.stack.directory / "log" / f"{name}.log").read_text()
+    lines = [line.split(" in_doubt ", 1)[1] for line in log.splitlines() if " in_doubt " in line]
+    return [dict(field.split("=", 1) for field in line.split() if "=" in field) for line in lines]
+
+
 def by_producer(given):
     """{producer: its seqs in the order in which they left}"""
     seqs = {}
@@ -375,7 +382,7 @@ def per_producer(s):
         s.write(producer, 500)
         s.produce(producer)
 
-    refused = s.programs.call(f"{s.name}-kind", s.reorder("recover", "null", "--until-end"), expect=(2, 3))
+    refused = s.programs.call(f"{s.name}-kind", s.reorder("recover", "null", "--until-end"), expect=(3,))
     check("a group keeps one kind of cursor", "a seq per producer" in refused.log, refused.log)
     argv = s.reorder("per-producer", "jsonl:-", "--until-end", "--in-doubt", "resend", "--old-gate-is-dead")
     second, rows = records(s.programs.call(f"{s.name}-standby", argv).lines)
@@ -392,8 +399,96 @@ def per_producer(s):
     check("the rest was not all there is", len(second) < sum(s.written.values()), len(second))
 
 
+CONSUMER = """
+import json, os, sys
+outside = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+for line in sys.stdin:
+    record = json.loads(line)
+    os.write(outside, line.encode())
+    print(json.dumps({"done": f"{record['epoch']}:{record['offset']}"}), flush=True)
+"""
+
+
+def seq_marks(s, group):
+    """{producer: (intent, done)} of a group."""
+    argv = ["lockstep-ledger", "cursor", "list", "--group", group, "--topic", s.name, "--ledger", s.ledger, "--format", "json"]
+    (row,) = map(json.loads, s.programs.call(f"{s.name}-cursors", argv).lines)
+    return {mark["producer"]: (mark["intent"], mark["done"]) for mark in row["producers"]}
+
+
+def per_producer_kills(s):
+    """Killed again and again, at both sites: a table has each producer's records once in its order; a consumer behind a pipe
+    besides only what was listed as in doubt."""
+    s.create_topic()
+    script, outside = s.stack.directory / "consumer.py", s.stack.directory / "consumed.jsonl"
+    script.write_text(CONSUMER)
+    sinks = {"table": f"table:public.{s.name}", "exec": f"exec:{sys.executable} {script} {outside}"}
+    kills, listed, number = 2, set(), iter(range(1000))
+
+    def more():
+        for producer in "ab":
+            s.write(producer, 20_000)
+            s.produce(producer)
+
+    def argv(sink, *flags):
+        return ["lockstep-reorder", "--mode", "per-producer", "--group", sink, *s.here(), "--sink", sinks[sink], *flags]
+
+    def done_so_far(sink):
+        return sum(done for _, done in seq_marks(s, sink).values())
+
+    def resolve(sink):
+        """What is in doubt is held and listed, all of it and nothing else; then it is sent again."""
+        marks = seq_marks(s, sink)
+        doubtful = {(producer, seq) for producer, (intent, done) in marks.items() for seq in range(done + 1, intent + 1)}
+        if not doubtful:
+            return []
+        check("a table is never in doubt", sink == "exec", marks)
+        held_name = f"{s.name}-held-{next(number)}"
+        s.programs.call(held_name, argv(sink, "--until-end"), expect=(3,))
+        named = {(field["producer"], int(field["seq"])) for field in in_doubt_lines(s, held_name)}
+        check("what is held is listed, up to 1,000", named <= doubtful and len(named) == min(1000, len(doubtful)), (len(named), len(doubtful)))
+        listed.update(doubtful)
+        return ["--in-doubt", "resend", "--old-gate-is-dead"]
+
+    def kill_some():
+        for _ in range(kills):
+            for sink in sinks:
+                flags = resolve(sink)
+                before = done_so_far(sink)
+                name = f"{s.name}-{sink}-{next(number)}"
+                s.programs.spawn(name, argv(sink, *flags))
+                s.programs.wait(f"{name} to send", lambda: done_so_far(sink) > before or s.programs.ended(name), pause=0.01)
+                check("it did not end by itself", not s.programs.ended(name), s.stack.processes.log_tail(name))
+                s.stack.processes.kill([name])
+
+    more()
+    for sink in sinks:  # The cursors are there.
+        s.programs.call(f"{s.name}-{sink}-first", argv(sink, "--until-end"))
+    more()
+    kill_some()
+    more()
+    s.lose_the_site([])
+    more()
+    kill_some()
+    for sink in sinks:
+        flags = resolve(sink)
+        s.programs.call(f"{s.name}-{sink}-last", argv(sink, "--until-end", *flags))
+    expected = {f"{s.name}-{name}": list(range(1, total + 1)) for name, total in s.written.items()}
+    check("the table has each producer's records once, in its order", by_producer(sent_order(s, 0)) == expected)
+    rows = [json.loads(line) for line in outside.read_text().splitlines() if line.endswith("}")]
+    seen = {}
+    for row in rows:
+        seqs = seen.setdefault(row["producer"], [])
+        if seqs and row["seq"] <= seqs[-1]:
+            identity = row["producer"], row["seq"]
+            check("what left twice was listed as in doubt, and is marked", identity in listed and row.get("in_doubt"), row)
+            continue
+        seqs.append(row["seq"])
+    check("the consumer got each producer's records in its order, none missed", seen == expected)
+
+
 # Those of one line share a stack; the last of each may lose its site.
-STACKS = ((replay, shared), (shared_from_start, per_producer), (slow_outside,))
+STACKS = ((replay, shared), (shared_from_start, per_producer), (slow_outside,), (per_producer_kills,))
 
 
 def run(scenarios):
