@@ -6,6 +6,8 @@
 #include "common/config/program.h"
 #include "db-ledger/postgres_ledger.h"
 #include "reorder/discover.h"
+#include "reorder/seq_stream_engine.h"
+#include "reorder/stream_engine.h"
 
 namespace lockstep {
 namespace {
@@ -105,26 +107,32 @@ absl::StatusOr<StreamResult> CallbackGate::OpenAndRun() {
   LOCKSTEP_ASSIGN_OR_RETURN(const std::unique_ptr<PostgresLedger> ledger, Connect(options_));
   const CommonOptions common = CommonOf(options_);
   LOCKSTEP_ASSIGN_OR_RETURN(const Discovered found, Discover(common, *ledger));
-  StreamEngineOptions engine;
-  engine.mode = options_.mode;
-  engine.group = options_.group;
-  engine.from_start = options_.from_start;
-  engine.in_doubt = options_.in_doubt;
-  engine.old_gate_is_dead = options_.old_gate_is_dead;
-  engine.until_end = options_.until_end;
-  engine.stall_timeout = options_.stall_timeout;
-  engine.drain_timeout = options_.drain_timeout;
-  engine.reader.kafka = common.Kafka();
-  engine.reader.cluster_id = found.cluster_id;
-  engine.reader.topics = found.topics;
-  engine.reader.stream = options_.stream;
-  engine.reader.batch_records_max = options_.batch_records_max;
-  if (!options_.spill_directory.empty()) {
-    engine.buffer.kind = BufferOptions::Kind::kSpill;
-    engine.buffer.budget.bytes = options_.buffer_memory_bytes;
-    engine.buffer.spill_directory = options_.spill_directory;
+  const StreamEngineOptions engine =
+      Placed(EngineOptionsOf(options_), common, found, options_.stream);
+  const auto stop_requested = [this] { return stop_.load(); };
+  if (engine.mode == ReorderMode::kPerProducer) {
+    return SeqStreamEngine(engine, *ledger, *ledger, *sink_, progress_).Run(stop_requested);
   }
-  return StreamEngine(engine, *ledger, *sink_, progress_).Run([this] { return stop_.load(); });
+  return StreamEngine(engine, *ledger, *sink_, progress_).Run(stop_requested);
+}
+
+StreamEngineOptions EngineOptionsOf(const CallbackOptions& options) {
+  StreamEngineOptions engine;
+  engine.mode = options.mode;
+  engine.group = options.group;
+  engine.from_start = options.from_start;
+  engine.in_doubt = options.in_doubt;
+  engine.old_gate_is_dead = options.old_gate_is_dead;
+  engine.until_end = options.until_end;
+  engine.stall_timeout = options.stall_timeout;
+  engine.drain_timeout = options.drain_timeout;
+  engine.reader.batch_records_max = options.batch_records_max;
+  const bool spills = !options.spill_directory.empty();
+  if (!spills && options.mode == ReorderMode::kPerProducer) return engine;
+  engine.buffer.kind = spills ? BufferOptions::Kind::kSpill : BufferOptions::Kind::kBounded;
+  engine.buffer.budget.bytes = options.buffer_memory_bytes;
+  engine.buffer.spill_directory = options.spill_directory;
+  return engine;
 }
 
 absl::StatusOr<std::vector<StreamName>> FindCallbackStreams(const CallbackOptions& options) {

@@ -23,8 +23,8 @@
 //
 // An error from Take or Sync stops the gate for good: Run returns it, with the exit code that
 // lockstep-reorder would have (FAILED_PRECONDITION is 3, CANCELLED 130, DATA_LOSS 1: a record is
-// missing; others 2). Repeat inside
-// Take what may work later; `SinkHost` (Attach) says when a stop is wanted.
+// missing; others 2). Repeat inside Take what may work later; `SinkHost` (Attach) says when a stop
+// is wanted.
 //
 // A crash, of the program or of the site: what was taken and not yet *done* is in doubt. What
 // becomes of it depends on what your outside is:
@@ -37,6 +37,9 @@
 //   kTransactional     effect and cursor are one transaction of the ledger's database. That takes a
 //                      Sink of your own (sinks/sink.h, WriteWithCursor; sinks/table_sink.cc is one)
 //                      in the Outside's place.
+// ReorderMode::kPerProducer keeps a seq per producer: there an Outside is kBlind, a Sink that can
+// be asked answers LastSeqs, and positions do not ascend.
+//
 // Take what Last() may answer literally: a position that is not there for good is a lost record.
 #ifndef LOCKSTEP_REORDER_CALLBACK_H_
 #define LOCKSTEP_REORDER_CALLBACK_H_
@@ -57,7 +60,7 @@
 #include "common/model/record_json.h"
 #include "reorder/gate.h"
 #include "reorder/sinks/sink.h"
-#include "reorder/stream_engine.h"
+#include "reorder/stream_runner.h"
 
 namespace lockstep {
 
@@ -78,7 +81,7 @@ class Outside {
     return absl::UnimplementedError("this outside cannot be asked");
   }
 
-  // One record. Positions ascend.
+  // One record. Positions ascend (but for kPerProducer).
   virtual absl::Status Take(const EmittedRecordView& record) = 0;
   // All that was taken is outside and will stay there. Called after a batch of records, whose done
   // the ledger gets next.
@@ -104,8 +107,11 @@ struct CallbackOptions {
   std::chrono::milliseconds stall_timeout{30'000};
   std::chrono::milliseconds drain_timeout{30'000};
   size_t batch_records_max = 10'000;  // Between two Syncs; so many may be in doubt after a crash.
-  int64_t buffer_memory_bytes = int64_t{256} << 20;  // For parked records.
-  std::string spill_directory = {};  // Where the rest waits; empty: all in memory, without a bound.
+  // For parked records: a bound in any case, but for kPerProducer without a spill_directory.
+  int64_t buffer_memory_bytes = int64_t{256} << 20;
+  // Where the rest waits; empty: nowhere, it is read from Kafka again when its turn comes
+  // (--buffer bounded).
+  std::string spill_directory = {};
 };
 
 class CallbackGate {
@@ -137,6 +143,9 @@ class CallbackGate {
 // The Outside as the engine sees it, for a program that drives a StreamEngine itself. `outside`
 // must outlive it.
 std::unique_ptr<Sink> MakeOutsideSink(Outside& outside, const StreamName& stream);
+
+// What the engine is told, but for where its stream is.
+StreamEngineOptions EngineOptionsOf(const CallbackOptions& options);
 
 // The streams of a topic, as ledger and brokers know them. Of `options`, `stream.partition` and all
 // from `group` on is not looked at.

@@ -94,6 +94,18 @@ TEST(CallbackTest, WhatCannotBeSyncedStaysInDoubt) {
   EXPECT_EQ(sink->KnownDone(), std::nullopt);
 }
 
+TEST(CallbackTest, MemoryForParkedRecordsIsABoundWithAndWithoutADisk) {
+  CallbackOptions options;
+  options.buffer_memory_bytes = 1'000'000;
+  BufferOptions buffer = EngineOptionsOf(options).buffer;
+  EXPECT_EQ(buffer.kind, BufferOptions::Kind::kBounded);
+  EXPECT_EQ(buffer.budget.bytes, 1'000'000);
+  options.spill_directory = "spill";
+  buffer = EngineOptionsOf(options).buffer;
+  EXPECT_EQ(buffer.kind, BufferOptions::Kind::kSpill);
+  EXPECT_EQ(buffer.budget.bytes, 1'000'000);
+}
+
 TEST(CallbackTest, ALedgerThatIsAwayIsSaid) {
   Shop shop;
   CallbackGate gate({.brokers = "127.0.0.1:1",

@@ -74,4 +74,13 @@ absl::StatusOr<Discovered> Discover(const CommonOptions& options, Ledger& ledger
   return found;
 }
 
+StreamEngineOptions Placed(StreamEngineOptions engine, const CommonOptions& common,
+                           const Discovered& found, const StreamName& stream) {
+  engine.reader.kafka = common.Kafka();
+  engine.reader.cluster_id = found.cluster_id;
+  engine.reader.topics = found.topics;
+  engine.reader.stream = stream;
+  return engine;
+}
+
 }  // namespace lockstep

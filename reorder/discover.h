@@ -11,6 +11,7 @@
 #include "common/config/program.h"
 #include "common/model/ids.h"
 #include "db-ledger/ledger.h"
+#include "reorder/stream_runner.h"
 
 namespace lockstep {
 
@@ -25,6 +26,10 @@ struct Discovered {
 // partitions. UNAVAILABLE: ledger or brokers are away; NOT_FOUND: no such topic
 // or partition.
 absl::StatusOr<Discovered> Discover(const CommonOptions& options, Ledger& ledger);
+
+// `engine`, whatever it was told to do, told where: the stream, these brokers, the topics found.
+StreamEngineOptions Placed(StreamEngineOptions engine, const CommonOptions& common,
+                           const Discovered& found, const StreamName& stream);
 
 }  // namespace lockstep
 

@@ -38,23 +38,12 @@ absl::StatusOr<std::unique_ptr<PostgresLedger>> ConnectLedger(const CommonOption
                                   .application_name = "lockstep-reorder"});
 }
 
-StreamReaderOptions ReaderOptions(const CommonOptions& common, const ReorderOptions& options,
-                                  const Discovered& found, const StreamName& stream) {
-  StreamReaderOptions reader;
-  reader.kafka = common.Kafka();
-  reader.cluster_id = found.cluster_id;
-  reader.topics = found.topics;
-  reader.stream = stream;
-  reader.foreign = options.foreign_policy;
-  return reader;
-}
-
 // ---------------------------------------------------------------- --plan
 
 absl::StatusOr<StreamPlan> PlanOne(const CommonOptions& common, const ReorderOptions& options,
                                    const Discovered& found, const StreamName& stream,
                                    Ledger& ledger, const StopRequest& stop) {
-  StreamReaderOptions reader = ReaderOptions(common, options, found, stream);
+  StreamReaderOptions reader = Placed(options.engine, common, found, stream).reader;
   LOCKSTEP_ASSIGN_OR_RETURN(const Ledger::Now now, ledger.ReadNow());
   reader.epoch = now.epoch;
   LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<StreamInfo> streams,
@@ -66,14 +55,15 @@ absl::StatusOr<StreamPlan> PlanOne(const CommonOptions& common, const ReorderOpt
     return absl::NotFoundError("the ledger knows no stream " + ToString(stream));
   }
   LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<Cursor> cursors, ledger.ReadCursors());
-  const bool from_cursor = !options.from_start && options.reorder_mode != ReorderMode::kReplay;
+  const bool from_cursor =
+      !options.engine.from_start && options.engine.mode != ReorderMode::kReplay;
   for (const Cursor& cursor : cursors) {
     if (from_cursor && cursor.group == options.group && cursor.stream == reader.stream_id) {
       reader.after = cursor.done;
     }
   }
-  return PlanStream(reader, ledger, options.Budget(found.streams.size()), options.stall_timeout,
-                    [&] { return stop.requested(); });
+  return PlanStream(reader, ledger, options.Budget(found.streams.size()),
+                    options.engine.stall_timeout, [&] { return stop.requested(); });
 }
 
 int Plan(const CommonOptions& common, const ReorderOptions& options, const Discovered& found,
@@ -111,17 +101,7 @@ constexpr int32_t kAheadKbytesMin = 2 * 1024;
 StreamEngineOptions EngineOptions(const CommonOptions& common, const ReorderOptions& options,
                                   const Discovered& found, const StreamName& stream,
                                   size_t streams) {
-  StreamEngineOptions engine;
-  engine.mode = options.reorder_mode;
-  engine.group = options.group;
-  engine.from_start = options.from_start;
-  engine.replay_from = options.replay_from;
-  engine.in_doubt = options.in_doubt_policy;
-  engine.old_gate_is_dead = options.old_gate_is_dead;
-  engine.until_end = options.until_end;
-  engine.stall_timeout = options.stall_timeout;
-  engine.drain_timeout = common.drain_timeout;
-  engine.reader = ReaderOptions(common, options, found, stream);
+  StreamEngineOptions engine = Placed(options.engine, common, found, stream);
   engine.buffer = options.Buffer(stream, streams);
   engine.reader.ahead_kbytes_max =
       std::max(engine.reader.ahead_kbytes_max / static_cast<int32_t>(streams), kAheadKbytesMin);
@@ -149,7 +129,7 @@ std::unique_ptr<StreamRunner> MakeRelay(const CommonOptions& common, const Reord
   relay.kafka = common.Kafka();
   if (!options.sink_spec.brokers.empty()) relay.kafka.brokers = options.sink_spec.brokers;
   relay.payload_in_ledger = options.payload_in_ledger;
-  relay.foreign_passes = options.foreign_policy == ForeignPolicy::kPass;
+  relay.foreign_passes = options.engine.reader.foreign == ForeignPolicy::kPass;
   relay.drain_timeout = engine.drain_timeout;
   relay.source = {engine.group, engine.until_end, engine.stall_timeout, engine.buffer,
                   engine.reader};
@@ -266,7 +246,7 @@ int Run(const CommonOptions& common, const ReorderOptions& options, const Discov
       stream.ended = true;
     });
   }
-  Watch(threads, progress, metrics, options.until_end, stop);
+  Watch(threads, progress, metrics, options.engine.until_end, stop);
   std::vector<StreamResult> results;
   for (const auto& stream : threads) {
     stream->thread.join();

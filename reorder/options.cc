@@ -58,6 +58,14 @@ void ReorderOptions::AddTo(Program& program) {
                  "begins at the first record; EPOCH:OFFSET: replay begins there")
       ->capture_default_str()
       ->group("Reorder");
+  AddBufferTo(program, app);
+  AddRunTo(program, app);
+  AddSinkTo(app);
+  AddHttpTo(program, app);
+  AddDoubtTo(app);
+}
+
+void ReorderOptions::AddBufferTo(Program& program, CLI::App& app) {
   app.add_option("--buffer", buffer,
                  "Where records wait that are not next: memory (without a bound); spill (in memory "
                  "up to --buffer-memory, the rest in --spill-dir); bounded (in memory up to "
@@ -80,6 +88,9 @@ void ReorderOptions::AddTo(Program& program) {
                "What they may take on disk, of all streams together; beyond it is exit 2, and "
                "nothing is lost. 0: no limit")
       ->group("Reorder");
+}
+
+void ReorderOptions::AddRunTo(Program& program, CLI::App& app) {
   app.add_option("--assignment", assignment,
                  "all: this process has all of the topic's streams; group: the processes of this "
                  "--group share them (Kafka's consumer group, cooperative-sticky)")
@@ -89,17 +100,20 @@ void ReorderOptions::AddTo(Program& program) {
                  "A record without Lockstep's header: fail, or pass (step over it)")
       ->capture_default_str()
       ->group("Reorder");
-  app.add_flag("--until-end", until_end,
+  app.add_flag("--until-end", engine.until_end,
                "Stop when all that the ledger names at the start was sent; a record that is "
                "missing or stays unsettled is exit 1 with its name")
       ->group("Reorder");
   program
-      .AddDuration(app, "--stall-timeout", stall_timeout,
+      .AddDuration(app, "--stall-timeout", engine.stall_timeout,
                    "How long --until-end waits for a record to be settled")
       ->group("Reorder");
   app.add_flag("--plan", plan,
                "Read once beside the ledger and say how much would be parked; changes nothing")
       ->group("Reorder");
+}
+
+void ReorderOptions::AddSinkTo(CLI::App& app) {
   app.add_option(
          "--sink", sink,
          "jsonl:FILE, jsonl:- (standard output), table:schema.table, exec:COMMAND (records on "
@@ -115,6 +129,9 @@ void ReorderOptions::AddTo(Program& program) {
                "kafka: what is written is kept in its ledger rows as well, compressed, so that it "
                "can be re-injected after the loss of the site")
       ->group("Sink");
+}
+
+void ReorderOptions::AddHttpTo(Program& program, CLI::App& app) {
   app.add_option("--sink-batch", sink_batch,
                  "http: records a request, at most; 1: each is a request of its own, and its key "
                  "alone tells a repeat")
@@ -133,12 +150,15 @@ void ReorderOptions::AddTo(Program& program) {
       .AddDuration(app, "--sink-timeout", sink_timeout,
                    "http: how long a request may take before it is made again")
       ->group("Sink");
+}
+
+void ReorderOptions::AddDoubtTo(CLI::App& app) {
   app.add_option("--in-doubt", in_doubt,
                  "What may have been sent before a crash: hold (print it, exit 3), resend, skip. "
                  "Not asked where the sink knows")
       ->capture_default_str()
       ->group("Sink");
-  app.add_flag("--old-gate-is-dead", old_gate_is_dead,
+  app.add_flag("--old-gate-is-dead", engine.old_gate_is_dead,
                "You made sure that no earlier gate of this group can still send")
       ->group("Sink");
 }
@@ -160,17 +180,17 @@ std::vector<std::string> ReorderOptions::Validate(const CommonOptions& common) {
                          {"recover", ReorderMode::kRecover},
                          {"replay", ReorderMode::kReplay},
                          {"per-producer", ReorderMode::kPerProducer}},
-                        reorder_mode, complaints);
+                        engine.mode, complaints);
   }
   ValidateFrom(complaints);
   Choose<InDoubtPolicy>("--in-doubt", in_doubt,
                         {{"hold", InDoubtPolicy::kHold},
                          {"resend", InDoubtPolicy::kResend},
                          {"skip", InDoubtPolicy::kSkip}},
-                        in_doubt_policy, complaints);
+                        engine.in_doubt, complaints);
   Choose<ForeignPolicy>("--foreign", foreign,
                         {{"fail", ForeignPolicy::kFail}, {"pass", ForeignPolicy::kPass}},
-                        foreign_policy, complaints);
+                        engine.reader.foreign, complaints);
   Choose<BufferKind>("--buffer", buffer,
                      {{"auto", BufferKind::kAuto},
                       {"memory", BufferKind::kMemory},
@@ -194,16 +214,18 @@ std::vector<std::string> ReorderOptions::Validate(const CommonOptions& common) {
     }
   }
   if (const char* const why = WhyNotReplayed(sink_spec);
-      reorder_mode == ReorderMode::kReplay && why != nullptr) {
+      engine.mode == ReorderMode::kReplay && why != nullptr) {
     complaints.push_back(absl::StrCat("--mode replay with --sink ", sink, ": ", why));
   }
-  if (reorder_mode == ReorderMode::kPerProducer) ValidatePerProducer(complaints);
+  if (engine.mode == ReorderMode::kPerProducer) ValidatePerProducer(complaints);
   ValidateAssignment(common, complaints);
   if (!sink_db.empty() && sink_spec.kind != SinkSpec::Kind::kTable) {
     complaints.emplace_back("--sink-db belongs to --sink table:…");
   }
   CheckHttp(complaints);
   CheckKafka(common, complaints);
+  engine.group = group;
+  engine.drain_timeout = common.drain_timeout;
   sink_settings.ledger = common.ledger;
   sink_settings.sink_db = sink_db;
   return complaints;
@@ -213,15 +235,16 @@ std::vector<std::string> ReorderOptions::Validate(const CommonOptions& common) {
 void ReorderOptions::ValidateFrom(std::vector<std::string>& complaints) {
   const auto position = ParsePosition(from);
   if (!position.ok()) {
-    Choose<bool>("--from", from, {{"cursor", false}, {"start", true}}, from_start, complaints);
-  } else if (reorder_mode == ReorderMode::kReplay) {
-    replay_from = *position;
+    Choose<bool>("--from", from, {{"cursor", false}, {"start", true}}, engine.from_start,
+                 complaints);
+  } else if (engine.mode == ReorderMode::kReplay) {
+    engine.replay_from = *position;
   } else {
     complaints.emplace_back(
         "--from EPOCH:OFFSET belongs to --mode replay; `lockstep-ledger cursor set` moves a "
         "cursor");
   }
-  if (reorder_mode == ReorderMode::kReplay) from_start = false;
+  if (engine.mode == ReorderMode::kReplay) engine.from_start = false;
 }
 
 void ReorderOptions::CheckKafka(const CommonOptions& common,
@@ -295,8 +318,8 @@ void ReorderOptions::ValidateAssignment(const CommonOptions& common,
     if (typed) complaints.push_back(absl::StrCat("--assignment group does not go with ", what));
   };
   refuse(!common.streams.empty(), "--stream: the group gives out all streams of a --topic");
-  refuse(until_end, "--until-end: a group has none, a stream may come at any time");
-  refuse(reorder_mode == ReorderMode::kReplay,
+  refuse(engine.until_end, "--until-end: a group has none, a stream may come at any time");
+  refuse(engine.mode == ReorderMode::kReplay,
          "--mode replay: it would begin anew wherever a stream goes");
   refuse(sink_spec.kind == SinkSpec::Kind::kJsonl && !TakesStdout(sink_spec),
          "--sink jsonl:FILE: one process has the file, and the next one could not go on in it");

@@ -3,7 +3,6 @@
 #define LOCKSTEP_REORDER_OPTIONS_H_
 
 #include <chrono>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,7 +11,7 @@
 #include "reorder/gate.h"
 #include "reorder/resequencer.h"
 #include "reorder/sinks/make_sink.h"
-#include "reorder/stream_engine.h"
+#include "reorder/stream_runner.h"
 
 namespace lockstep {
 
@@ -39,20 +38,15 @@ struct ReorderOptions {
   Size buffer_memory{Size::Unit::kBytes, int64_t{256} << 20};
   std::string spill_dir = {};
   Size spill_max = {};  // 0: no limit.
-  bool old_gate_is_dead = false;
-  bool until_end = false;
   bool plan = false;
-  std::chrono::milliseconds stall_timeout{30'000};
 
   // What Validate made of it.
   BufferKind buffer_kind = BufferKind::kAuto;
-  ReorderMode reorder_mode = ReorderMode::kGate;
-  bool from_start = false;
-  std::optional<Position> replay_from = {};
+  // All that every stream's engine is told; --old-gate-is-dead, --until-end and --stall-timeout as
+  // typed.
+  StreamEngineOptions engine = {};
   SinkSpec sink_spec = {};
   SinkSettings sink_settings = {};
-  InDoubtPolicy in_doubt_policy = InDoubtPolicy::kHold;
-  ForeignPolicy foreign_policy = ForeignPolicy::kFail;
   bool by_group = false;  // The consumer group says which streams are this process's.
 
   // Defines the flags. `this` must outlive `program`.
@@ -65,6 +59,11 @@ struct ReorderOptions {
   std::vector<std::string> Validate(const CommonOptions& common);
 
  private:
+  void AddBufferTo(Program& program, CLI::App& app);
+  void AddRunTo(Program& program, CLI::App& app);
+  void AddSinkTo(CLI::App& app);
+  void AddHttpTo(Program& program, CLI::App& app);
+  void AddDoubtTo(CLI::App& app);
   void ValidateFrom(std::vector<std::string>& complaints);
   void ValidatePerProducer(std::vector<std::string>& complaints) const;
   void CheckHttp(std::vector<std::string>& complaints);
