@@ -146,14 +146,15 @@ TEST_F(ProducerOrderTest, ForeignRecordsStopItAndSoDoesANewEpoch) {
 }
 
 TEST_F(ProducerOrderTest, APageThatComesLaterLeavesTheViewsOfWhatCameOut) {
-  Open("A", 1);
-  Ledger("A", 1, "{[0,1)}");
+  const std::string name(40, 'A');  // Longer than a string keeps in itself.
+  Open(name, 1);
+  Ledger(name, 1, "{[0,1)}");
   Page();
   std::vector<ReadyRecord> out;
   FetchedRecord record;
-  record.header = {Term(1), Seq(1), "7", "A"};
+  record.header = {Term(1), Seq(1), "7", name};
   ASSERT_TRUE(order_.Take(0, record, out).ok());
-  Ledger("A", 2, "{[1,2)}");
+  Ledger(name, 2, "{[1,2)}");
   page_.epoch = Epoch(1);
   ASSERT_TRUE(order_.AddPage(page_, out).ok());
   record.header.seq = Seq(2);
