@@ -104,6 +104,33 @@ TEST_F(ProducerOrderTest, WhatIsNotSettledHoldsUpItsOwnProducerOnly) {
   EXPECT_FALSE(order_.wants_page());
 }
 
+// What is written right behind the cursor's last record need not be in the ledger yet.
+TEST_F(ProducerOrderTest, ReadingBeginsRightBehindTheFirstCursor) {
+  Open("A", 1);
+  Open("B", 1);
+  Ledger("A", 1, "{[4,6)}");
+  Ledger("B", 1, "{[2,3),[9,10)}");
+  page_.epoch = Epoch(1);
+  const auto first_wanted = [&](std::map<ProducerId, Seq> done, Epoch epoch = Epoch(1)) {
+    FifoParking parking;
+    ProducerOrder order({{"orders", 0}, epoch}, std::move(done), parking);
+    StreamPage page = page_;
+    page.epoch = epoch;
+    std::vector<ReadyRecord> out;
+    EXPECT_TRUE(order.AddPage(page, out).ok());
+    return order.FirstWanted(Offset(1));
+  };
+  const ProducerId a = HeadOf("A").producer;
+  const ProducerId b = HeadOf("B").producer;
+  EXPECT_EQ(first_wanted({{a, Seq(2)}, {b, Seq(2)}}), Offset(6)) << "A3 may lie there";
+  EXPECT_EQ(first_wanted({{a, Seq(2)}, {b, Seq(1)}}), Offset(6));
+  EXPECT_EQ(first_wanted({{a, Seq(1)}, {b, Seq(2)}}), Offset(5)) << "the second of A's run";
+  EXPECT_EQ(first_wanted({{b, Seq(2)}}), Offset(4)) << "A has sent nothing";
+  Open("C", 1);
+  EXPECT_EQ(first_wanted({{a, Seq(2)}, {b, Seq(2)}}), Offset(1)) << "C1 may lie anywhere";
+  EXPECT_EQ(first_wanted({{a, Seq(1)}, {b, Seq(2)}}, Epoch(2)), std::nullopt);
+}
+
 TEST_F(ProducerOrderTest, AHoleIsNotSteppedOverAndHoldsUpItsOwnProducerOnly) {
   Open("A", 1);
   Open("B", 1);
