@@ -218,6 +218,7 @@ void ProducerFifo::DropUsedFront() {
   } else {
     unwritten_bytes_ -= front.size;
   }
+  released_bytes_ += front.size;
   released_.push_back(std::move(front));
   chunks_.pop_front();
   read_ = 0;
@@ -227,6 +228,7 @@ void ProducerFifo::ReleaseUnparked() {
   views_out_ = false;
   for (ChunkPool::Chunk& chunk : released_) pool_->Give(std::move(chunk));
   released_.clear();
+  released_bytes_ = 0;
   if (records_ > 0 || chunks_.empty()) return;
   LOCKSTEP_CHECK(chunks_.size() == 1, "an empty fifo keeps its last chunk only");
   read_ = 0;

@@ -108,6 +108,9 @@ class ProducerFifo {
   // True iff there may be views since the last ReleaseUnparked.
   bool views_out() const { return views_out_; }
 
+  // Memory of used-up chunks that waits for ReleaseUnparked.
+  size_t released_bytes() const { return released_bytes_; }
+
   // Forgets everything; its memory goes back to the pool. Views end too.
   void Clear();
 
@@ -158,6 +161,7 @@ class ProducerFifo {
   ChunkPool* pool_;
   std::deque<ChunkPool::Chunk> chunks_;
   std::vector<ChunkPool::Chunk> released_;  // Done with, but views may point into them.
+  size_t released_bytes_ = 0;
   std::vector<uint64_t> used_files_;
   bool views_out_ = false;      // Since the last ReleaseUnparked.
   Seq left_at_;                 // front_seq() when the front chunk left memory.

@@ -47,7 +47,15 @@ absl::Status ProducerOrder::AddPage(StreamPage page, std::vector<ReadyRecord>& o
   for (Run& run : page.runs) LOCKSTEP_RETURN_IF_ERROR(AddRun(std::move(run)));
   has_page_ = true;
   more_ = !page.more.empty();
-  for (auto& [id, producer] : producers_) LOCKSTEP_RETURN_IF_ERROR(Drain(producer, out));
+  return DrainParked(out);
+}
+
+absl::Status ProducerOrder::DrainParked(std::vector<ReadyRecord>& out) {
+  drain_pending_ = false;
+  for (auto& [id, producer] : producers_) {
+    LOCKSTEP_RETURN_IF_ERROR(Drain(producer, out));
+    if (drain_pending_) return absl::OkStatus();
+  }
   CountUnsettled();
   return absl::OkStatus();
 }
@@ -96,6 +104,7 @@ ProducerOrder::Known ProducerOrder::Judge(const Producer& producer, Term term, S
 absl::Status ProducerOrder::Take(int topic, const FetchedRecord& record,
                                  std::vector<ReadyRecord>& out) {
   LOCKSTEP_CHECK(has_page_, "the ledger is read first");
+  LOCKSTEP_CHECK(!drain_pending_, "what is parked and next goes before what comes");
   if (record.foreign) {
     if (options_.foreign == ForeignPolicy::kPass) {
       counts_.foreign_passed += 1;
@@ -174,6 +183,7 @@ std::vector<SeqRange> ProducerOrder::given() const {
 
 void ProducerOrder::Release() {
   parking_->ReleaseUnparked();
+  unparked_bytes_ = 0;
   for (const ProducerId id : given_) producers_.at(id).given_from = Seq(0);
   given_.clear();
 }
@@ -196,11 +206,18 @@ absl::Status ProducerOrder::Park(Producer& producer, int topic, const FetchedRec
   return absl::OkStatus();
 }
 
-// Gives out what is settled and next, and drops what turned out to be nothing, until nothing moves.
+// Enough for the sink at once, or for memory.
+bool ProducerOrder::IsFull(const std::vector<ReadyRecord>& out) const {
+  return out.size() >= options_.ready_max || unparked_bytes_ >= options_.ready_bytes_max ||
+         parking_->ReleaseFirst();
+}
+
+// Gives out what is settled and next, and drops what turned out to be nothing, until nothing moves
+// or it is enough.
 absl::Status ProducerOrder::Drain(Producer& producer, std::vector<ReadyRecord>& out) {
-  for (bool moved = true; moved;) {
+  for (bool moved = true; moved && !drain_pending_;) {
     moved = false;
-    for (auto it = producer.parked.begin(); it != producer.parked.end();) {
+    for (auto it = producer.parked.begin(); it != producer.parked.end() && !drain_pending_;) {
       LOCKSTEP_ASSIGN_OR_RETURN(const bool drained, DrainSegment(producer, *it, out));
       moved = moved || drained;
       const bool over = it->term < producer.head.closed && !parking_->Front(it->queue).has_value();
@@ -216,15 +233,18 @@ absl::StatusOr<bool> ProducerOrder::DrainSegment(Producer& producer, const Segme
   while (const std::optional<Seq> front = parking_->Front(segment.queue)) {
     const bool again = *front < producer.next;
     const Known known = again ? Known::kVoid : Judge(producer, segment.term, *front);
+    const bool is_next = known == Known::kNamed && *front == producer.next;
+    if (known != Known::kVoid && !is_next) break;
+    drain_pending_ = IsFull(out);
+    if (drain_pending_) break;
     if (known == Known::kVoid) {
       LOCKSTEP_RETURN_IF_ERROR(parking_->Skip(segment.queue));
       (again ? counts_.duplicates_dropped : counts_.void_dropped) += 1;
-    } else if (known == Known::kNamed && *front == producer.next) {
+    } else {
       LOCKSTEP_ASSIGN_OR_RETURN(const RecordView view, parking_->Unpark(segment.queue));
       counts_.buffer_hits += 1;
+      unparked_bytes_ += view.payload_bytes();
       Emit(producer, view, out);
-    } else {
-      break;
     }
     moved = true;
   }

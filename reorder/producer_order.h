@@ -12,7 +12,8 @@
 //   (2) What comes out has the identity that the ledger names.
 //
 // How to drive it: offer the topics' records in offset order from their starts, add a page of the
-// ledger whenever wants_page(). Views in what came out live until Release.
+// ledger whenever wants_page(), Release and DrainParked while drain_pending(). Views in what came
+// out live until Release.
 //
 // Not thread-safe. No I/O, no clock.
 #ifndef LOCKSTEP_REORDER_PRODUCER_ORDER_H_
@@ -44,6 +45,8 @@ struct ProducerOrderOptions {
   Epoch epoch;        // The current one.
   int topics = 1;
   ForeignPolicy foreign = ForeignPolicy::kFail;
+  size_t ready_max = 10'000;  // Parked records are taken out until `out` holds so many, or …
+  size_t ready_bytes_max = size_t{16} << 20;  // … so many bytes of keys and values were taken out.
 };
 
 // Consecutive seqs of one producer.
@@ -74,9 +77,13 @@ class ProducerOrder {
   // The page at hand is not the last: read on at once.
   bool has_more() const { return !has_page_ || more_; }
 
+  // Parked records whose turn it is wait only for room in `out`, or for a Release.
+  bool drain_pending() const { return drain_pending_; }
+  absl::Status DrainParked(std::vector<ReadyRecord>& out);
+
   // --- the logs
 
-  // REQUIRES: a page was added.
+  // REQUIRES: a page was added, !drain_pending().
   absl::Status Take(int topic, const FetchedRecord& record, std::vector<ReadyRecord>& out);
 
   // What came out since the last Release: one range a producer, whatever the records' order.
@@ -138,6 +145,7 @@ class ProducerOrder {
   absl::Status Drain(Producer& producer, std::vector<ReadyRecord>& out);
   absl::StatusOr<bool> DrainSegment(Producer& producer, const Segment& segment,
                                     std::vector<ReadyRecord>& out);
+  bool IsFull(const std::vector<ReadyRecord>& out) const;
   bool HasParked(const Producer& producer) const;
   void CountUnsettled();
   absl::Status AddRun(Run run);
@@ -148,7 +156,9 @@ class ProducerOrder {
   RunMarks marks_;
   bool has_page_ = false;
   bool more_ = false;
-  int64_t unsettled_ = 0;  // Producers with something parked that is not settled.
+  bool drain_pending_ = false;
+  size_t unparked_bytes_ = 0;  // Since Release.
+  int64_t unsettled_ = 0;      // Producers with something parked that is not settled.
   std::map<ProducerId, Producer> producers_;
   std::map<std::string, ProducerId, std::less<>> ids_;
   std::vector<ProducerId> given_;  // Producers of which something came out since Release.

@@ -13,7 +13,12 @@ namespace {
 using std::chrono::milliseconds;
 
 ProducerOrderOptions OrderOptions(const StreamReaderOptions& options) {
-  return {options.stream, options.epoch, static_cast<int>(options.topics.size()), options.foreign};
+  return {.stream = options.stream,
+          .epoch = options.epoch,
+          .topics = static_cast<int>(options.topics.size()),
+          .foreign = options.foreign,
+          .ready_max = options.batch_records_max,
+          .ready_bytes_max = options.ready_bytes_max};
 }
 
 }  // namespace
@@ -50,6 +55,10 @@ absl::Status ProducerOrderReader::Next(std::vector<ReadyRecord>& out, millisecon
 }
 
 absl::Status ProducerOrderReader::Step(std::vector<ReadyRecord>& out, Clock::time_point deadline) {
+  if (order_.drain_pending()) {
+    if (out.empty()) order_.Release();  // What was skipped may be all that views keep.
+    return order_.DrainParked(out);
+  }
   if (order_.has_more()) {
     LOCKSTEP_ASSIGN_OR_RETURN(const bool read, ReadPage(out));
     if (!read) Pause(deadline);
@@ -69,7 +78,7 @@ absl::Status ProducerOrderReader::Step(std::vector<ReadyRecord>& out, Clock::tim
     fetched_ = Clock::now();
     if (batch_.records.empty()) NoteEnd();
   }
-  LOCKSTEP_RETURN_IF_ERROR(Offer(out));
+  LOCKSTEP_RETURN_IF_ERROR(Offer(out, deadline));
   const bool ask = order_.wants_page() && Clock::now() - last_page_ >= pause_;
   if (!ask && !page_is_old()) return absl::OkStatus();
   PauseMore();
@@ -116,14 +125,16 @@ absl::Status ProducerOrderReader::Start() {
   return absl::OkStatus();
 }
 
-absl::Status ProducerOrderReader::Offer(std::vector<ReadyRecord>& out) {
-  while (next_ < batch_.records.size() && out.size() < options_.batch_records_max) {
+absl::Status ProducerOrderReader::Offer(std::vector<ReadyRecord>& out, Clock::time_point deadline) {
+  while (next_ < batch_.records.size() && out.size() < options_.batch_records_max &&
+         !order_.drain_pending()) {
     LOCKSTEP_ASSIGN_OR_RETURN(const FetchedRecord* const next, NextRecord());
     const FetchedRecord& record = *next;
     const KafkaMessage& message = batch_.records[next_];
-    if (!record.foreign && !order_.Knows(record.header.producer) && last_page_ < fetched_) {
+    if (!record.foreign && !order_.Knows(record.header.producer) && page_read_ < fetched_) {
       LOCKSTEP_ASSIGN_OR_RETURN(const bool read, ReadPage(out));
-      if (!read || order_.has_more()) return absl::OkStatus();
+      if (!read) Pause(deadline);
+      if (!read || order_.has_more() || order_.drain_pending()) return absl::OkStatus();
     }
     const int log = LogIndex(message);
     Passed(log, message.offset());

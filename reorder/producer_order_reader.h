@@ -52,7 +52,7 @@ class ProducerOrderReader final : public RecordReader {
   absl::StatusOr<bool> ReadPage(std::vector<ReadyRecord>& out);
   absl::Status Start();
   absl::StatusOr<bool> StartCurrent();
-  absl::Status Offer(std::vector<ReadyRecord>& out);
+  absl::Status Offer(std::vector<ReadyRecord>& out, Clock::time_point deadline);
   void NoteEnd();
 
   ProducerOrder order_;

@@ -104,6 +104,33 @@ TEST_F(ProducerOrderTest, WhatIsNotSettledHoldsUpItsOwnProducerOnly) {
   EXPECT_FALSE(order_.wants_page());
 }
 
+TEST_F(ProducerOrderTest, NoMoreThanABatchComesOutAtOnce) {
+  FifoParking parking;
+  ProducerOrder order({.stream = {"orders", 0}, .epoch = Epoch(1), .ready_max = 3}, {}, parking);
+  Open("A", 1);
+  Ledger("A", 1, "{[0,10)}");
+  page_.epoch = Epoch(1);
+  std::vector<ReadyRecord> out;
+  ASSERT_TRUE(order.AddPage(page_, out).ok());
+  FetchedRecord record;
+  record.view.value = "v";
+  for (const int64_t seq : {2, 3, 4, 5, 6, 7, 8, 1}) {
+    record.header = {Term(1), Seq(seq), "7", "A"};
+    ASSERT_TRUE(order.Take(0, record, out).ok());
+  }
+  EXPECT_EQ(Text(out), (std::vector<std::string>{"A1@1:0", "A2@1:1", "A3@1:2"}));
+  EXPECT_TRUE(order.drain_pending());
+  out.clear();
+  order.Release();
+  ASSERT_TRUE(order.DrainParked(out).ok());
+  EXPECT_EQ(out.size(), 3U);
+  out.clear();
+  order.Release();
+  ASSERT_TRUE(order.DrainParked(out).ok());
+  EXPECT_EQ(Text(out), (std::vector<std::string>{"A7@1:6", "A8@1:7"}));
+  EXPECT_FALSE(order.drain_pending());
+}
+
 // What is written right behind the cursor's last record need not be in the ledger yet.
 TEST_F(ProducerOrderTest, ReadingBeginsRightBehindTheFirstCursor) {
   Open("A", 1);

@@ -87,6 +87,7 @@ absl::StatusOr<std::optional<StreamPage>> RecordReader::AskLedger(
       Annotate(page.status(), absl::StrCat("read ", ToString(options_.stream), " in the ledger")));
   if (!read_a_page_) heads_at_start_ = page->heads;
   read_a_page_ = true;
+  page_read_ = last_page_;
   return *std::move(page);
 }
 

@@ -146,7 +146,8 @@ class RecordReader {
   bool read_a_page_ = false;
   std::vector<Head> heads_at_start_;
   std::optional<Waiting> waiting_;
-  Clock::time_point last_page_{};
+  Clock::time_point last_page_{};                // The ledger was asked for it, …
+  Clock::time_point page_read_{};                // … and answered.
   Clock::time_point last_heard_ = Clock::now();  // Of Kafka, where there is more to hear.
   std::chrono::milliseconds pause_{1};
   int64_t polls_ = 0;

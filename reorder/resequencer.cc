@@ -174,6 +174,7 @@ absl::StatusOr<bool> Resequencer::UnparkNext(std::vector<ReadyRecord>& out) {
     const size_t queue = QueueIndex(next.producer, topic);
     std::optional<Seq> front = parking_->Front(queue);
     while (front.has_value() && *front < next.seq) {  // It went out from another topic.
+      if (parking_->ReleaseFirst()) return true;      // DrainParked sees it, too.
       LOCKSTEP_RETURN_IF_ERROR(parking_->Skip(queue));
       counts_.duplicates_dropped += 1;
       front = parking_->Front(queue);

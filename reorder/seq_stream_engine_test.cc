@@ -42,11 +42,13 @@ class ListSink : public Sink {
       seen.push_back(absl::StrCat(std::string(record.producer), record.seq.value(),
                                   record.in_doubt ? "?" : ""));
     }
+    if (after_write) after_write();
     return absl::OkStatus();
   }
   absl::Status Sync() override { return absl::OkStatus(); }
 
   std::vector<std::string> seen;
+  std::function<void()> after_write;
   int64_t breaks_after = -1;
   int64_t knows_after = 0;  // So many it knows to be outside.
   std::optional<Position> known_done;
@@ -78,6 +80,19 @@ class TransactionalSink final : public ListSink {
 
  private:
   SeqCursors* const cursors_;
+};
+
+// Can be away for some reads.
+class AwayLedger final : public MemoryLedger {
+ public:
+  using MemoryLedger::MemoryLedger;
+  absl::StatusOr<StreamPage> ReadStream(const ReadStreamRequest& request) override {
+    if (away_reads == 0) return MemoryLedger::ReadStream(request);
+    --away_reads;
+    return absl::UnavailableError("away");
+  }
+
+  int away_reads = 0;
 };
 
 class SeqStreamEngineTest : public testing::Test {
@@ -155,7 +170,7 @@ class SeqStreamEngineTest : public testing::Test {
   std::unique_ptr<KafkaProducer> producer_;
   LedgerState state_{true};
   MemoryLedger writer_{&state_, kAllRules, "writer"};
-  MemoryLedger gate_{&state_, kAllRules, "gate"};
+  AwayLedger gate_{&state_, kAllRules, "gate"};
   MemoryLedger admin_{&state_, kAllRules, "admin"};
   std::map<std::string, ProducerId> ids_;
   std::map<std::string, Term> terms_;
@@ -217,6 +232,30 @@ TEST_F(SeqStreamEngineTest, ReadingBeginsAtTheLowestOffsetThatAnyProducerWants) 
   result = Run(options, again);
   EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
   EXPECT_EQ(again.seen.back(), "A6");
+}
+
+TEST_F(SeqStreamEngineTest, ANewProducerIsKnownOnceTheLedgerIsBack) {
+  Open("A");
+  Append("A", 1, "{[0,1)}");
+  Write({"A1"});
+  ListSink sink;
+  sink.after_write = [&] {
+    sink.after_write = nullptr;
+    Open("B");
+    Append("B", 1, "{[1,2)}");
+    Write({"B1"});
+    gate_.away_reads = 2;
+  };
+  StreamEngineOptions options = Options();
+  options.until_end = false;
+  StreamProgress progress;
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  const StreamResult result = SeqStreamEngine(options, gate_, gate_, sink, progress).Run([&] {
+    return sink.seen.size() == 2 || std::chrono::steady_clock::now() > deadline;
+  });
+  EXPECT_THAT(sink.seen, ElementsAre("A1", "B1")) << result.why;
+  EXPECT_EQ(gate_.away_reads, 0);
+  EXPECT_EQ(result.counts.void_dropped, 0);
 }
 
 TEST_F(SeqStreamEngineTest, AHoleOfOneProducerIsNamedAndTheOthersGoOn) {

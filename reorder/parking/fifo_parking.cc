@@ -14,6 +14,7 @@ namespace lockstep {
 namespace {
 
 constexpr int64_t kPiecePart = 8;
+constexpr size_t kReleasedBytesMax = 16 << 20;  // As much as the records of a batch.
 constexpr int64_t kPieceBytesMax = 8 << 20;
 
 }  // namespace
@@ -103,9 +104,11 @@ absl::Status FifoParking::UnparkRun(size_t queue, size_t count, size_t bytes_max
 
 void FifoParking::TakeOut(ProducerFifo& fifo, RecordView& view) {
   const size_t before = fifo.unwritten_bytes();
+  const size_t released_before = fifo.released_bytes();
   if (!fifo.front_is_written()) unwritten_records_ -= 1;
   fifo.Unpark(view);
   unwritten_bytes_ -= before - fifo.unwritten_bytes();
+  released_bytes_ += fifo.released_bytes() - released_before;
   stats_.bytes -= static_cast<int64_t>(fifo.unparked_bytes());
   stats_.records -= 1;
 }
@@ -119,12 +122,18 @@ void FifoParking::ReleaseUnparked() {
     DropUsedFiles(fifo);
   }
   touched_.clear();
+  released_bytes_ = 0;
+}
+
+bool FifoParking::ReleaseFirst() const {
+  return store_ != nullptr && released_bytes_ >= kReleasedBytesMax;
 }
 
 void FifoParking::Clear() {
   touched_.clear();
   queues_.clear();
   pool_ = ChunkPool();
+  released_bytes_ = 0;
   unwritten_bytes_ = 0;
   unwritten_records_ = 0;
   for (const auto& [file, chunks] : files_) store().Drop(file);

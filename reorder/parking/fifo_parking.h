@@ -62,6 +62,7 @@ class FifoParking final : public ParkingBuffer {
   absl::Status UnparkRun(size_t queue, size_t count, size_t bytes_max,
                          std::vector<ReadyRecord>& out) override;
   void ReleaseUnparked() override;
+  bool ReleaseFirst() const override;
   void Clear() override;
   const ParkingStats& stats() const override { return stats_; }
 
@@ -90,6 +91,7 @@ class FifoParking final : public ParkingBuffer {
   ChunkPool pool_;
   std::vector<ProducerFifo> queues_;
   std::vector<size_t> touched_;        // Queues taken from since the last release; may repeat.
+  size_t released_bytes_ = 0;          // In chunks that were used up since the last release.
   size_t unwritten_bytes_ = 0;         // Of all queues …
   int64_t unwritten_records_ = 0;      // … and the records in them.
   uint64_t last_file_ = 0;             // Numbers ascend, also over Clear.

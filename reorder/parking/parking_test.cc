@@ -324,6 +324,24 @@ TEST(ParkingTest, ADiskThatKeepsSizesTellsWhatARunWrites) {
   EXPECT_GT(written, 1'000'000);
 }
 
+// What is dropped is read from disk, too: whoever drops a lot is told when to release.
+TEST(ParkingTest, MemoryStaysInTheBudgetWhenALotIsDropped) {
+  TestChunkStore store;
+  FifoParking parking({.bytes = 1 << 20}, store);
+  const Copy copy{Seq(1), "1", std::nullopt, std::string(1'000, 'v'), {}};
+  for (int64_t seq = 1; seq <= 100'000; ++seq) {
+    ASSERT_TRUE(parking.Park(0, Seq(seq), View(copy)).ok());
+  }
+  size_t peak = 0;
+  while (parking.Front(0).has_value()) {
+    ASSERT_TRUE(parking.Skip(0).ok());
+    peak = std::max(peak, parking.allocated_bytes());
+    if (parking.ReleaseFirst()) parking.ReleaseUnparked();
+    ASSERT_FALSE(parking.ReleaseFirst());
+  }
+  EXPECT_LE(peak, size_t{18} << 20);
+}
+
 TEST(ParkingTest, ARunEndsWithItsSeqsItsCountItsBytesOrTheStore) {
   TestChunkStore store;
   FifoParking parking({.bytes = 1 << 20}, store);
