@@ -82,6 +82,8 @@ class EngineLoop : public StreamRunner, private SinkHost {
     });
   }
 
+  bool stop_requested() const { return (*stop_requested_)(); }
+
   // Adds to what is in doubt, for the operator to ask the outside with.
   void ListDoubtful(const ReadyRecord& record);
   // Clears what listing has parked.

@@ -285,6 +285,15 @@ std::optional<ProducerOrder::Wanted> ProducerOrder::Unsettled() const {
   return std::nullopt;
 }
 
+bool ProducerOrder::WentOut(std::string_view producer, Seq seq) const {
+  return seq < producers_.at(id(producer)).next;
+}
+
+bool ProducerOrder::IsUnsettled(std::string_view producer, Term term, Seq seq) const {
+  return !WentOut(producer, seq) &&
+         Judge(producers_.at(id(producer)), term, seq) == Known::kUnsettled;
+}
+
 std::optional<Offset> ProducerOrder::FirstWanted(Offset log_start) const {
   std::optional<Offset> first;
   for (const auto& [id, producer] : producers_) {

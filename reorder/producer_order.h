@@ -102,6 +102,10 @@ class ProducerOrder {
   std::optional<Wanted> Missing() const;
   // A record that is parked and not settled; nullopt: none. (Its position is 0:0.)
   std::optional<Wanted> Unsettled() const;
+  // Of a producer that the page at hand has: the seq went out …
+  bool WentOut(std::string_view producer, Seq seq) const;
+  // … or no page has said yet what its record of that term is.
+  bool IsUnsettled(std::string_view producer, Term term, Seq seq) const;
   // The lowest offset of the current epoch's log, which begins with `log_start`, that may hold what
   // has still to go out; nullopt: something lies in an earlier epoch's. REQUIRES: a page was added,
   // and it was the last.

@@ -48,10 +48,25 @@ absl::Status ProducerOrderReader::Next(std::vector<ReadyRecord>& out, millisecon
     error_ = Step(out, deadline);
     if (Clock::now() >= deadline) break;
   }
-  const bool was_away = waiting_.has_value() && (waiting_->what == Waiting::For::kBrokers ||
-                                                 waiting_->what == Waiting::For::kLedger);
-  if (!out.empty() && was_away) waiting_.reset();
+  if (!out.empty() && waiting_.has_value() && IsOver(*waiting_)) waiting_.reset();
   return out.empty() ? error_ : absl::OkStatus();  // What was ready before an error goes out first.
+}
+
+// As far as what went out says: while others keep coming, nothing else does.
+bool ProducerOrderReader::IsOver(const Waiting& waiting) const {
+  switch (waiting.what) {
+    case Waiting::For::kFrozenRecord:
+      return order_.WentOut(waiting.producer, waiting.seq);
+    case Waiting::For::kLedgerRow:
+      return !order_.IsUnsettled(waiting.producer, waiting.term, waiting.seq);
+    case Waiting::For::kLedger:
+    case Waiting::For::kBrokers:
+      return true;
+    case Waiting::For::kLogRecord:
+    case Waiting::For::kLog:
+      break;  // Not waited for here.
+  }
+  return false;
 }
 
 absl::Status ProducerOrderReader::Step(std::vector<ReadyRecord>& out, Clock::time_point deadline) {
@@ -106,23 +121,35 @@ absl::StatusOr<bool> ProducerOrderReader::StartCurrent() {
   LOCKSTEP_ASSIGN_OR_RETURN(const LogOffsets offsets, Offsets(own));
   // A log that ends below was truncated, or is another one: what is missing will be named.
   const Offset from = *wanted > offsets.hi_offset ? offsets.lo_offset : *wanted;
-  LOCKSTEP_RETURN_IF_ERROR(Begin(own, std::max(from, offsets.lo_offset)));
+  LOCKSTEP_RETURN_IF_ERROR(BeginIn(own, std::max(from, offsets.lo_offset), offsets.hi_offset));
   return true;
 }
 
 absl::Status ProducerOrderReader::Start() {
   LOCKSTEP_ASSIGN_OR_RETURN(const bool started, StartCurrent());
   if (started) return absl::OkStatus();
-  std::vector<Offset> starts;
+  std::vector<LogOffsets> ranges;
   for (const std::string& topic : options_.topics) {
     LOCKSTEP_ASSIGN_OR_RETURN(const LogOffsets offsets,
                               Offsets({topic, options_.stream.partition}));
-    starts.push_back(offsets.lo_offset);
+    ranges.push_back(offsets);
   }
-  for (size_t i = 0; i < starts.size(); ++i) {
-    LOCKSTEP_RETURN_IF_ERROR(Begin({options_.topics[i], options_.stream.partition}, starts[i]));
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    LOCKSTEP_RETURN_IF_ERROR(BeginIn({options_.topics[i], options_.stream.partition},
+                                     ranges[i].lo_offset, ranges[i].hi_offset));
   }
   return absl::OkStatus();
+}
+
+absl::Status ProducerOrderReader::BeginIn(const StreamName& log, Offset from, Offset end) {
+  LOCKSTEP_RETURN_IF_ERROR(Begin(log, from));
+  was_there_.push_back(from < end ? end : Offset(0));
+  return absl::OkStatus();
+}
+
+bool ProducerOrderReader::read_what_was_there() const {
+  return !started_.empty() && std::all_of(was_there_.begin(), was_there_.end(),
+                                          [](Offset end) { return end == Offset(0); });
 }
 
 absl::Status ProducerOrderReader::Offer(std::vector<ReadyRecord>& out, Clock::time_point deadline) {
@@ -138,6 +165,8 @@ absl::Status ProducerOrderReader::Offer(std::vector<ReadyRecord>& out, Clock::ti
     }
     const int log = LogIndex(message);
     Passed(log, message.offset());
+    Offset& was_there = was_there_[static_cast<size_t>(log)];
+    if (message.offset() + 1 >= was_there) was_there = Offset(0);
     LOCKSTEP_RETURN_IF_ERROR(order_.Take(log, record, out));
     ++next_;
   }
@@ -147,6 +176,7 @@ absl::Status ProducerOrderReader::Offer(std::vector<ReadyRecord>& out, Clock::ti
 // Nothing came: what is missing, if anything is known to be?
 void ProducerOrderReader::NoteEnd() {
   if (!at_ends()) return;
+  std::fill(was_there_.begin(), was_there_.end(), Offset(0));  // Or it ended with markers.
   const auto missing = order_.Missing();
   const auto wanted = missing.has_value() ? missing : order_.Unsettled();
   if (!wanted.has_value()) {

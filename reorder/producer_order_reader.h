@@ -39,6 +39,9 @@ class ProducerOrderReader final : public RecordReader {
   // topics were read to their ends.
   absl::Status Next(std::vector<ReadyRecord>& out, std::chrono::milliseconds timeout) override;
 
+  // Every log was read up to where it ended when reading began, whatever comes since.
+  bool read_what_was_there() const;
+
   int64_t Left() const override { return order_.Left(heads_at_start_); }
   bool ReachedAll() const override { return Left() == 0; }
   ResequencerCounts counts() const override { return order_.counts(); }
@@ -53,10 +56,13 @@ class ProducerOrderReader final : public RecordReader {
   absl::Status Start();
   absl::StatusOr<bool> StartCurrent();
   absl::Status Offer(std::vector<ReadyRecord>& out, Clock::time_point deadline);
+  absl::Status BeginIn(const StreamName& log, Offset from, Offset end);
   void NoteEnd();
+  bool IsOver(const Waiting& waiting) const;
 
   ProducerOrder order_;
-  absl::Status error_;  // Final.
+  std::vector<Offset> was_there_;  // Per started_: what lies below was there, and is to be read.
+  absl::Status error_;             // Final.
   Clock::time_point fetched_{};
 };
 

@@ -11,6 +11,15 @@
 #include "common/log/log.h"
 
 namespace lockstep {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr milliseconds kListPoll{200};
+constexpr milliseconds kListPatience{5'000};  // A topic's end may lag behind the ledger or mirror.
+
+}  // namespace
 
 // ---------------------------------------------------------------- start
 
@@ -51,12 +60,17 @@ absl::Status SeqStreamEngine::ResolveDoubt() {
   result_.held_in_doubt = IsInDoubt(resolved);
   if (!was_in_doubt) return resolved;
   const char* by = CanBeAsked(doubt.sink) ? "sink" : gate_->resends() ? "resend" : "skip";
+  const bool skipped = !CanBeAsked(doubt.sink) && !gate_->resends();
+  if (!resolved.ok() || skipped) {
+    const absl::Status listed = ListInDoubt(done);
+    EndListing(listed);
+    // The next start skips it, and lists all of it.
+    if (resolved.ok() && absl::IsCancelled(listed)) return listed;
+  }
   if (resolved.ok()) {
     Log(LogLevel::kWarn, "in_doubt_resolved",
         {{"stream", options_.reader.stream}, {"group", options_.group}, {"by", by}});
   }
-  const bool skipped = !CanBeAsked(doubt.sink) && !gate_->resends();
-  if (!resolved.ok() || skipped) EndListing(ListInDoubt(done));
   return resolved;
 }
 
@@ -77,22 +91,41 @@ absl::StatusOr<std::vector<SeqGate::Outside>> SeqStreamEngine::AskOutside() {
 // Reads what lies in (done, intent] of each producer, for the operator to ask the outside with.
 absl::Status SeqStreamEngine::ListInDoubt(const std::map<ProducerId, Seq>& done) {
   LOCKSTEP_ASSIGN_OR_RETURN(const auto reader, ReaderAfter(done));
-  const std::map<ProducerId, Seq> intent = gate_->intent();
-  int64_t left = 0;
-  for (const auto& [producer, seq] : done) left += intent.at(producer) - seq;
-  std::vector<ReadyRecord> records;
-  for (int empty = 0; left > 0 && empty < 10;) {
-    LOCKSTEP_RETURN_IF_ERROR(reader->Next(records, std::chrono::milliseconds(500)));
-    empty = records.empty() ? empty + 1 : 0;
-    for (const ReadyRecord& record : records) {
-      const auto last = intent.find(reader->order().id(record.producer));
-      if (last == intent.end() || record.seq > last->second) continue;
-      --left;
-      ListDoubtful(record);
-    }
+  std::map<ProducerId, int64_t> left;  // Records of each producer that has any.
+  for (const auto& [producer, last] : gate_->intent()) {
+    if (last > done.at(producer)) left[producer] = last - done.at(producer);
   }
-  if (left == 0) return absl::OkStatus();
-  return absl::OutOfRangeError(absl::StrCat(left, " records were not found"));
+  const milliseconds patience = std::min(kListPatience, options_.stall_timeout);
+  std::vector<ReadyRecord> records;
+  for (auto since = steady_clock::now(); !left.empty();) {
+    if (stop_requested()) return absl::CancelledError("stopped while what is in doubt was listed");
+    LOCKSTEP_RETURN_IF_ERROR(reader->Next(records, kListPoll));
+    const bool came = ListDoubtfulOf(records, reader->order(), left);
+    // Whatever others send meanwhile.
+    const bool may_be_gone = reader->waiting().has_value() || reader->read_what_was_there();
+    if (came || !may_be_gone) since = steady_clock::now();
+    if (steady_clock::now() - since >= patience) break;
+  }
+  if (left.empty()) return absl::OkStatus();
+  int64_t missing = 0;
+  for (const auto& [producer, count] : left) missing += count;
+  return absl::OutOfRangeError(
+      absl::StrCat(missing, " records of ", left.size(), " producers were not found"));
+}
+
+// Returns whether any was in doubt. A producer's come in order, so the first ones are.
+bool SeqStreamEngine::ListDoubtfulOf(const std::vector<ReadyRecord>& records,
+                                     const ProducerOrder& order,
+                                     std::map<ProducerId, int64_t>& left) {
+  bool came = false;
+  for (const ReadyRecord& record : records) {
+    const auto found = left.find(order.id(record.producer));
+    if (found == left.end()) continue;
+    ListDoubtful(record);
+    came = true;
+    if (--found->second == 0) left.erase(found);
+  }
+  return came;
 }
 
 absl::StatusOr<std::unique_ptr<ProducerOrderReader>> SeqStreamEngine::ReaderAfter(

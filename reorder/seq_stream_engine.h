@@ -5,6 +5,7 @@
 #ifndef LOCKSTEP_REORDER_SEQ_STREAM_ENGINE_H_
 #define LOCKSTEP_REORDER_SEQ_STREAM_ENGINE_H_
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
@@ -38,6 +39,8 @@ class SeqStreamEngine final : public EngineLoop {
       const std::map<ProducerId, Seq>& done);
   absl::StatusOr<std::vector<SeqGate::Outside>> AskOutside();
   absl::Status ListInDoubt(const std::map<ProducerId, Seq>& done);
+  bool ListDoubtfulOf(const std::vector<ReadyRecord>& records, const ProducerOrder& order,
+                      std::map<ProducerId, int64_t>& left);
   void MarkResent(std::vector<ReadyRecord>& records);
   absl::Status LetOut(const std::vector<ReadyRecord>& records);
 

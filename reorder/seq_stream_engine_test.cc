@@ -1,10 +1,13 @@
 // One stream's engine in per-producer mode against an in-process Kafka and the ledger in memory.
 #include "reorder/seq_stream_engine.h"
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -16,6 +19,8 @@
 #include "common/kafka/mock_cluster.h"
 #include "common/model/record_header.h"
 #include "db-ledger/memory_ledger.h"
+#include "reorder/parking/fifo_parking.h"
+#include "reorder/producer_order_reader.h"
 
 namespace lockstep {
 namespace {
@@ -95,6 +100,22 @@ class AwayLedger final : public MemoryLedger {
   int away_reads = 0;
 };
 
+// Tells before each page, of which it gives small ones.
+class PagedLedger final : public MemoryLedger {
+ public:
+  PagedLedger(LedgerState* state, std::function<void()> before_page)
+      : MemoryLedger(state, kAllRules, "gate"), before_page_(std::move(before_page)) {}
+  absl::StatusOr<StreamPage> ReadStream(const ReadStreamRequest& request) override {
+    before_page_();
+    ReadStreamRequest small = request;
+    small.runs_per_producer_max = 1;
+    return MemoryLedger::ReadStream(small);
+  }
+
+ private:
+  const std::function<void()> before_page_;
+};
+
 class SeqStreamEngineTest : public testing::Test {
  protected:
   static constexpr char kTopic[] = "orders";
@@ -161,8 +182,31 @@ class SeqStreamEngineTest : public testing::Test {
     return options;
   }
   StreamResult Run(const StreamEngineOptions& options, Sink& sink) {
+    return RunOn(gate_, options, sink);
+  }
+  StreamResult RunOn(
+      MemoryLedger& ledger, const StreamEngineOptions& options, Sink& sink,
+      const StreamRunner::StopRequested& stop = [] { return false; }) {
     StreamProgress progress;
-    return SeqStreamEngine(options, gate_, gate_, sink, progress).Run([] { return false; });
+    return SeqStreamEngine(options, ledger, ledger, sink, progress).Run(stop);
+  }
+  // As a gate leaves it that was killed before its sink answered.
+  void PutInDoubt(const std::map<std::string, int64_t>& intents) {
+    const auto opened = gate_.OpenSeqGate("g", {kTopic, 0}, true);
+    ASSERT_TRUE(opened.committed()) << opened.why;
+    MoveSeqCursorRequest move{"g", stream_, opened.value.cursor.term, {}};
+    for (const auto& [name, intent] : intents) {
+      move.marks.push_back({ids_[name], Seq(intent), Seq(0)});
+    }
+    ASSERT_TRUE(gate_.MoveSeqCursor(move).committed());
+  }
+  // B's next record comes, and the ledger names the one before.
+  void BGoesOn() {
+    const std::string written = absl::StrCat("B", ++b_written_);
+    Write({written});
+    if (b_written_ == 1) return;
+    const int64_t offset = b_written_ + 100;  // As the ledger says; the order of a log is not read.
+    Append("B", b_written_ - 1, absl::StrCat("{[", offset, ",", offset + 1, ")}"));
   }
   std::vector<SeqMark> Marks() { return gate_.ReadSeqCursors().value().at(0).marks; }
 
@@ -175,6 +219,7 @@ class SeqStreamEngineTest : public testing::Test {
   std::map<std::string, ProducerId> ids_;
   std::map<std::string, Term> terms_;
   StreamId stream_;
+  int64_t b_written_ = 0;
 };
 
 TEST_F(SeqStreamEngineTest, AFailoverGoesOnByCountWhateverTheOrderOfTheLog) {
@@ -419,6 +464,151 @@ TEST_F(SeqStreamEngineTest, AGroupThatKeepsPositionsOrHasNoCursorAfterAFailoverI
   EXPECT_THAT(std::string(result.why.message()), HasSubstr("--from start"));
   options.from_start = true;
   EXPECT_EQ(Run(options, sink).exit_code, ExitCode::kYes);
+}
+
+TEST_F(SeqStreamEngineTest, WhatIsInDoubtIsListedHoweverLongTheReadingTakes) {
+  constexpr int kRuns = 12;
+  Open("A");
+  for (int64_t seq = 1; seq <= kRuns; ++seq) {
+    Append("A", seq, absl::StrCat("{[", 2 * seq, ",", 2 * seq + 1, ")}"));
+    Write({absl::StrCat("A", seq)});
+  }
+  PutInDoubt({{"A", kRuns}});
+  PagedLedger slow(&state_, [] { std::this_thread::sleep_for(milliseconds(100)); });
+  ListSink sink;
+  const StreamEngineOptions options = Options();
+  ASSERT_LT(options.stall_timeout, kRuns * milliseconds(100));
+  const StreamResult result = RunOn(slow, options, sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kRefused) << result.why;
+  EXPECT_THAT(result.in_doubt_records, testing::SizeIs(kRuns));
+}
+
+TEST_F(SeqStreamEngineTest, WhatIsInDoubtAndGoneEndsTheListingThoughOthersGoOn) {
+  Open("A");
+  Open("B");
+  Append("A", 1, "{[0,1)}");
+  BGoesOn();
+  PutInDoubt({{"A", 1}, {"B", 1}});
+  const auto dry_at = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  bool dry = false;
+  PagedLedger flows(&state_, [&] {
+    dry = std::chrono::steady_clock::now() >= dry_at;
+    if (!dry) BGoesOn();
+  });
+  ListSink sink;
+  const StreamResult result = RunOn(flows, Options(), sink);
+  EXPECT_FALSE(dry) << "the listing waited until B sent no more";
+  EXPECT_EQ(result.exit_code, ExitCode::kRefused) << result.why;
+  ASSERT_THAT(result.in_doubt_records, testing::SizeIs(1));
+  EXPECT_EQ(result.in_doubt_records[0].producer, "B");
+}
+
+TEST_F(SeqStreamEngineTest, AStopEndsTheListingAndNothingIsSkipped) {
+  Open("A");
+  Open("B");
+  Append("A", 1, "{[0,1)}");
+  PutInDoubt({{"A", 1}});
+  int pages = 0;
+  PagedLedger flows(&state_, [&] {
+    ++pages;
+    if (pages < 500) BGoesOn();
+  });
+  StreamEngineOptions options = Options();
+  options.until_end = false;
+  options.stall_timeout = std::chrono::seconds(30);
+  options.in_doubt = InDoubtPolicy::kSkip;
+  options.old_gate_is_dead = true;
+  ListSink sink;
+  const StreamResult result = RunOn(flows, options, sink, [&] { return pages >= 3; });
+  EXPECT_EQ(result.exit_code, ExitCode::kInterrupted) << result.why;
+  EXPECT_LT(pages, 500);
+  EXPECT_THAT(sink.seen, IsEmpty());
+  EXPECT_THAT(Marks(), ElementsAre(SeqMark{ids_["A"], Seq(1), Seq(0)}));
+}
+
+class ProducerOrderReaderTest : public SeqStreamEngineTest {
+ protected:
+  // One record at a time.
+  std::unique_ptr<ProducerOrderReader> OpenReader() {
+    StreamReaderOptions options = Options().reader;
+    options.stream_id = stream_;
+    options.epoch = Epoch(1);
+    options.batch_records_max = 1;
+    auto reader = ProducerOrderReader::Open(options, {}, gate_, gate_, parking_);
+    EXPECT_TRUE(reader.ok()) << reader.status();
+    return *std::move(reader);
+  }
+  // The next record, as `A1`; empty if none comes before `until` holds.
+  std::string Next(ProducerOrderReader& reader, const std::function<bool()>& until = {}) {
+    for (int i = 0; i < 100 && !(until && until()); ++i) {
+      std::vector<ReadyRecord> records;
+      const absl::Status read = reader.Next(records, milliseconds(200));
+      EXPECT_TRUE(read.ok()) << read;
+      if (!records.empty()) {
+        return absl::StrCat(std::string(records[0].producer), records[0].seq.value());
+      }
+    }
+    return "";
+  }
+
+  FifoParking parking_;
+};
+
+TEST_F(ProducerOrderReaderTest, WhatWentOutIsNotWaitedForThoughOthersKeepComing) {
+  Open("A");
+  Open("B");
+  Append("A", 1, "{[0,2)}");
+  Append("B", 1, "{[2,5)}");
+  Write({"A1"});
+  const auto reader = OpenReader();
+  EXPECT_EQ(Next(*reader), "A1");
+  EXPECT_EQ(Next(*reader, [&] { return reader->waiting().has_value(); }), "");
+  ASSERT_TRUE(reader->waiting().has_value());
+  EXPECT_EQ(reader->waiting()->what, Waiting::For::kFrozenRecord);
+  ASSERT_EQ(reader->waiting()->producer, "A");
+  Write({"B1", "A2", "B2", "B3"});
+  EXPECT_EQ(Next(*reader), "B1");
+  EXPECT_TRUE(reader->waiting().has_value()) << "A2 has not come";
+  EXPECT_EQ(Next(*reader), "A2");
+  EXPECT_FALSE(reader->waiting().has_value()) << reader->waiting()->Describe();
+}
+
+TEST_F(ProducerOrderReaderTest, WhatTheLedgerSettledIsNotWaitedForThoughOthersKeepComing) {
+  Open("A");
+  Open("B");
+  Append("B", 1, "{[1,3)}");
+  Write({"A1"});
+  const auto reader = OpenReader();
+  const auto waits_for_a = [&] {
+    return reader->waiting().has_value() && reader->waiting()->what == Waiting::For::kLedgerRow;
+  };
+  Append("B", 3, "{[3,4)}");
+  Write({"B1", "B2", "B3"});
+  EXPECT_EQ(Next(*reader), "B1");
+  EXPECT_EQ(Next(*reader), "B2");
+  EXPECT_EQ(Next(*reader), "B3");
+  EXPECT_EQ(Next(*reader, waits_for_a), "");
+  ASSERT_TRUE(waits_for_a());
+  Open("A");  // What it wrote in its first term is void.
+  Append("B", 4, "{[4,6)}");
+  Write({"B4", "B5"});
+  EXPECT_EQ(Next(*reader), "B4");
+  EXPECT_FALSE(waits_for_a()) << reader->waiting()->Describe();
+}
+
+TEST_F(ProducerOrderReaderTest, WhatWasThereIsReadThoughMoreKeepsComing) {
+  Open("B");
+  Append("B", 1, "{[0,9)}");
+  Write({"B1", "B2"});
+  const auto reader = OpenReader();
+  EXPECT_FALSE(reader->read_what_was_there());
+  EXPECT_EQ(Next(*reader), "B1");
+  EXPECT_FALSE(reader->read_what_was_there());
+  Write({"B3", "B4", "B5"});
+  EXPECT_EQ(Next(*reader), "B2");
+  EXPECT_TRUE(reader->read_what_was_there());
+  EXPECT_EQ(Next(*reader), "B3");
+  EXPECT_TRUE(reader->read_what_was_there());
 }
 
 }  // namespace
