@@ -148,8 +148,9 @@ absl::Status ProducerOrderReader::BeginIn(const StreamName& log, Offset from, Of
 }
 
 bool ProducerOrderReader::read_what_was_there() const {
-  return !started_.empty() && std::all_of(was_there_.begin(), was_there_.end(),
-                                          [](Offset end) { return end == Offset(0); });
+  return !started_.empty() && !order_.drain_pending() &&
+         std::all_of(was_there_.begin(), was_there_.end(),
+                     [](Offset end) { return end == Offset(0); });
 }
 
 absl::Status ProducerOrderReader::Offer(std::vector<ReadyRecord>& out, Clock::time_point deadline) {
