@@ -40,6 +40,7 @@ StreamResult EngineLoop::Run(const StopRequested& stop_requested) {
   sink_->Attach(*this);
   StreamEnd end;
   end.why = Open();
+  if (absl::IsUnavailable(end.why)) result_.could_not_reach = true;
   end.exit_code = StreamExitCode(end.why);
   if (end.why.ok()) end = Loop();
   result_.exit_code = end.exit_code;
@@ -82,7 +83,7 @@ bool EngineLoop::MayPass(CommitOutcome outcome, Refusal refusal) {
 }
 
 bool EngineLoop::PauseBefore(steady_clock::time_point give_up) {
-  if (steady_clock::now() >= give_up) return false;
+  if (steady_clock::now() >= give_up || stop_requested()) return false;
   std::this_thread::sleep_for(kRepeatPauseMax);
   return true;
 }

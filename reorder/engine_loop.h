@@ -66,8 +66,11 @@ class EngineLoop : public StreamRunner, private SinkHost {
     lockstep::Commit<Opened> opened;
     for (const auto give_up = OpenBy(); true;) {
       opened = open();
-      if (!MayPass(opened.outcome, opened.refusal) || !PauseBefore(give_up)) return opened;
+      if (!MayPass(opened.outcome, opened.refusal)) return opened;
+      if (!PauseBefore(give_up)) break;
     }
+    result_.could_not_reach = true;
+    return opened;
   }
   // Of an open that did not commit.
   absl::Status WhyNotOpened(Refusal refusal, const absl::Status& why, bool create) const;
@@ -114,7 +117,7 @@ class EngineLoop : public StreamRunner, private SinkHost {
   absl::Status CommitRepeatedly(const Attempt& attempt);
   static std::chrono::steady_clock::time_point OpenBy();
   static bool MayPass(CommitOutcome outcome, Refusal refusal);
-  static bool PauseBefore(std::chrono::steady_clock::time_point give_up);
+  bool PauseBefore(std::chrono::steady_clock::time_point give_up);
 
   const int64_t emitted_before_;  // By engines of this stream before this one.
   WaitingLog waiting_log_;

@@ -669,6 +669,29 @@ TEST_F(StreamEngineTest, MalformedAndForeignRecords) {
   EXPECT_THAT(sink.seen, ElementsAre("A1=A1"));
 }
 
+// Its answer is waited for elsewhere: behind another gate's transaction, say.
+class SilentLedger final : public MemoryLedger {
+ public:
+  using MemoryLedger::MemoryLedger;
+  Commit<OpenedGate> OpenGate(const std::string&, const std::vector<StreamName>&,
+                              bool /*create*/) override {
+    Commit<OpenedGate> unknown;
+    unknown.why = absl::DeadlineExceededError("no answer in time");
+    return unknown;
+  }
+};
+
+TEST_F(StreamEngineTest, ACursorThatDoesNotAnswerCouldNotBeReached) {
+  SilentLedger silent(&state_, kAllRules, "gate");
+  ListSink sink(SinkKind::kBlind);
+  StreamProgress progress;
+  const StreamResult result = StreamEngine(Options(), silent, sink, progress).Run([] {
+    return true;  // Or it would ask for ten seconds.
+  });
+  EXPECT_EQ(result.exit_code, ExitCode::kCouldNot) << result.why;
+  EXPECT_TRUE(result.could_not_reach) << "a group's member asks again, the others are busy, too";
+}
+
 TEST_F(StreamEngineTest, AGateOnAnotherClusterIsRefused) {
   Open("A", "elsewhere");
   ListSink sink(SinkKind::kBlind);
