@@ -137,7 +137,7 @@ StreamEnd EngineLoop::Loop() {
       return {};
     }
     if (std::optional<StreamEnd> stalled = Stalled()) return End(*stalled);
-    if ((*stop_requested_)()) {
+    if (stop_requested()) {
       status = WriteDone();
       if (!status.ok()) break;
       if (drained && !options_.until_end) return {};

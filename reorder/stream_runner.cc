@@ -31,6 +31,7 @@ void StreamResult::Add(const StreamResult& later) {
   checksum = later.checksum;
   held_in_doubt = later.held_in_doubt;
   epoch_is_over = later.epoch_is_over;
+  could_not_reach = later.could_not_reach;
 }
 
 void StreamProgress::EndOfStream() {
