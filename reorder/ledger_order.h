@@ -72,6 +72,8 @@ class LedgerOrder {
 
   // The smallest position at hand; nullptr: none. In frozen epochs certain iff !needs_page().
   const Next* Peek() const { return has_next_ ? &next_ : nullptr; }
+  // Whose turn it is after the next one's positions in a row, as far as is at hand; -1: nobody's.
+  int32_t producer_after_next() const { return heap_.empty() ? -1 : heap_.front().producer; }
   // Steps over it. REQUIRES: Peek() != nullptr
   void Advance() { Advance(1); }
 

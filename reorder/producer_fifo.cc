@@ -9,7 +9,10 @@ namespace lockstep {
 namespace {
 
 constexpr uint32_t kNull = UINT32_MAX;
-constexpr size_t kReadAheadBytes = 1024;  // Told to the processor; a hint, also past the end.
+constexpr size_t kAheadBytes =
+    1024;                       // The processor gets what is parked or taken out so far ahead.
+constexpr int kForReading = 0;  // Of __builtin_prefetch.
+constexpr int kForWriting = 1;
 constexpr size_t kOwnChunkBytes = ChunkPool::kChunkBytesMax / 4;
 
 // What stands before a parked record's bytes: source position, key, value, headers (name size,
@@ -107,6 +110,28 @@ const Packed* At(const ChunkPool::Chunk& chunk, size_t place) {
   return reinterpret_cast<const Packed*>(chunk.bytes.get() + place);
 }
 
+// Into a fresh view.
+void ReadPacked(const Packed* packed, RecordView& view) {
+  const auto* from = reinterpret_cast<const std::byte*>(packed + 1);
+  view.log_offset = Offset(packed->log_offset);
+  view.timestamp_ms = packed->timestamp_ms;
+  view.at = TakeText(from, packed->at_bytes);
+  if (packed->key_bytes != kNull) view.key.emplace(TakeText(from, packed->key_bytes));
+  if (packed->value_bytes != kNull) view.value.emplace(TakeText(from, packed->value_bytes));
+  if (packed->headers_bytes > 0) {
+    view.header_source = &kPackedHeaders;
+    view.header_handle = packed;
+  }
+}
+
+// Asks the processor for bytes that are needed soon; what lies behind the end does no harm.
+template <int kAccess>
+void Prefetch(const std::byte* from, size_t bytes) {
+  constexpr size_t kLineBytes = 64;
+  const std::byte* const end = from + std::min(bytes, kAheadBytes);
+  for (; from < end; from += kLineBytes) __builtin_prefetch(from, kAccess);
+}
+
 }  // namespace
 
 std::vector<ChunkPool::Bytes>* ChunkPool::SpareOf(size_t size) {
@@ -172,6 +197,7 @@ size_t ProducerFifo::Park(Seq seq, const RecordView& record) {
   Packed packed = Measure(record, headers);
   packed.seq = seq.value();
   std::byte* to = Reserve(seq, packed.total_bytes);
+  Prefetch<kForWriting>(to + kAheadBytes, packed.total_bytes);
   new (to) Packed(packed);
   to = Put(to + sizeof(Packed), record.at);
   to = Put(to, record.key.value_or(""));
@@ -186,27 +212,56 @@ size_t ProducerFifo::Park(Seq seq, const RecordView& record) {
   return packed.total_bytes;
 }
 
-void ProducerFifo::Unpark(RecordView& view) {
+RecordView ProducerFifo::Unpark() {
+  BeginUnpark();
+  const Packed* packed = At(chunks_.front(), read_);
+  RecordView view;
+  ReadPacked(packed, view);
+  FinishUnpark(read_ + packed->total_bytes, 1);
+  return view;
+}
+
+size_t ProducerFifo::UnparkRun(size_t count, size_t bytes_max, std::vector<ReadyRecord>& out) {
+  BeginUnpark();
+  const ChunkPool::Chunk& chunk = chunks_.front();
+  size_t place = read_;
+  size_t bytes = 0;
+  int64_t taken = 0;
+  const Packed* packed = At(chunk, place);
+  const int64_t first_seq = packed->seq;
+  do {
+    Prefetch<kForReading>(chunk.bytes.get() + place + kAheadBytes, packed->total_bytes);
+    RecordView& view = out.emplace_back().view;
+    ReadPacked(packed, view);
+    bytes += view.payload_bytes();
+    place += packed->total_bytes;
+    packed = At(chunk, place);
+    ++taken;
+  } while (place < chunk.filled && static_cast<size_t>(taken) < count && bytes < bytes_max &&
+           packed->seq == first_seq + taken);
+  FinishUnpark(place, taken);
+  return bytes;
+}
+
+void ProducerFifo::BeginUnpark() const {
   LOCKSTEP_CHECK(!empty(), "the caller takes from an empty fifo");
   LOCKSTEP_CHECK(missing_front() == nullptr, "the front is restored before it is taken");
-  const Packed* packed = At(chunks_.front(), read_);
-  const auto* from = reinterpret_cast<const std::byte*>(packed + 1);
-  view.log_offset = Offset(packed->log_offset);
-  view.timestamp_ms = packed->timestamp_ms;
-  view.at = TakeText(from, packed->at_bytes);
-  if (packed->key_bytes != kNull) view.key.emplace(TakeText(from, packed->key_bytes));
-  if (packed->value_bytes != kNull) view.value.emplace(TakeText(from, packed->value_bytes));
-  if (packed->headers_bytes > 0) {
-    view.header_source = &kPackedHeaders;
-    view.header_handle = packed;
-  }
-  unparked_bytes_ = packed->total_bytes;
-  read_ += packed->total_bytes;
-  __builtin_prefetch(chunks_.front().bytes.get() + read_ + kReadAheadBytes);
-  --records_;
-  --chunks_.front().records;
+}
+
+// What lies below `place` in the front chunk was taken out.
+void ProducerFifo::FinishUnpark(size_t place, int64_t records) {
+  unparked_bytes_ = place - read_;
+  read_ = place;
+  records_ -= records;
+  chunks_.front().records -= records;
   views_out_ = true;
   DropUsedFront();
+}
+
+void ProducerFifo::PrefetchFront() const {
+  if (!empty() && missing_front() == nullptr) {
+    Prefetch<kForReading>(chunks_.front().bytes.get() + read_, kAheadBytes);
+  }
 }
 
 // The last chunk stays while it has room: parking and taking out in turn does not allocate.

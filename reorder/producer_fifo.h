@@ -94,14 +94,15 @@ class ProducerFifo {
   void set_turn(Position turn) { chunks_.back().turn = turn; }
 
   // Takes out the oldest record. The view is valid until ReleaseUnparked. REQUIRES: !empty()
-  RecordView Unpark() {
-    RecordView view;
-    Unpark(view);
-    return view;
-  }
-  void Unpark(RecordView& view);  // Into a fresh one.
-  // Bytes that the record taken out last took.
+  RecordView Unpark();
+  // Takes out the oldest records as long as they lie in one chunk and their seqs follow each other:
+  // at most `count`, and none after so many bytes of keys and values. Appends one ReadyRecord each,
+  // with the view alone, and returns their keys' and values' bytes. REQUIRES: !empty(), 0 < count
+  size_t UnparkRun(size_t count, size_t bytes_max, std::vector<ReadyRecord>& out);
+  // Bytes that the last call of either took out.
   size_t unparked_bytes() const { return unparked_bytes_; }
+  // A hint that the oldest records are taken out soon.
+  void PrefetchFront() const;
 
   // Views from Unpark end here; used-up chunks go back to the pool.
   void ReleaseUnparked();
@@ -156,6 +157,8 @@ class ProducerFifo {
 
  private:
   std::byte* Reserve(Seq seq, size_t bytes);
+  void BeginUnpark() const;
+  void FinishUnpark(size_t place, int64_t records);
   void DropUsedFront();
 
   ChunkPool* pool_;

@@ -180,6 +180,9 @@ absl::StatusOr<bool> Resequencer::UnparkNext(std::vector<ReadyRecord>& out) {
       front = parking_->Front(queue);
     }
     if (!front.has_value() || *front != next.seq) continue;
+    if (const int32_t after = order_.producer_after_next(); after >= 0) {
+      parking_->ExpectUnpark(QueueIndex(after, topic));
+    }
     const size_t before = out.size();
     const size_t room =
         std::min(options_.ready_max - before, static_cast<size_t>(order_.in_a_row()));

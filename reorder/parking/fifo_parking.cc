@@ -48,7 +48,7 @@ absl::Status FifoParking::SetBudget(ParkingBudget budget) {
 }
 
 absl::Status FifoParking::Park(size_t queue, Seq seq, const RecordView& record) {
-  LOCKSTEP_RETURN_IF_ERROR(MakeRoom());
+  if (BudgetIsReached()) LOCKSTEP_RETURN_IF_ERROR(MakeRoom());
   while (queues_.size() <= queue) queues_.emplace_back(pool_);
   ProducerFifo& fifo = queues_[queue];
   const size_t before = fifo.unwritten_bytes();
@@ -76,9 +76,11 @@ absl::StatusOr<RecordView> FifoParking::Unpark(size_t queue) {
   if (const ChunkPool::Chunk* missing = fifo.missing_front(); missing != nullptr) {
     LOCKSTEP_RETURN_IF_ERROR(Restore(queue, *missing));
   }
-  if (touched_.empty() || touched_.back() != queue) touched_.push_back(queue);
   RecordView view;
-  TakeOut(fifo, view);
+  TakeOut(queue, [&] {
+    view = fifo.Unpark();
+    return int64_t{1};
+  });
   return view;
 }
 
@@ -86,31 +88,42 @@ absl::Status FifoParking::UnparkRun(size_t queue, size_t count, size_t bytes_max
                                     std::vector<ReadyRecord>& out) {
   LOCKSTEP_CHECK(queue < queues_.size(), "only what was parked is taken out");
   ProducerFifo& fifo = queues_[queue];
-  if (touched_.empty() || touched_.back() != queue) touched_.push_back(queue);
   const Seq first = fifo.front_seq();
   size_t bytes = 0;
-  for (size_t taken = 0; taken < count && bytes < bytes_max; ++taken) {
+  for (size_t taken = 0; taken < count && bytes < bytes_max;) {
     if (fifo.empty() || fifo.front_seq() != first + static_cast<int64_t>(taken)) break;
     if (const ChunkPool::Chunk* missing = fifo.missing_front(); missing != nullptr) {
       const absl::Status restored = Restore(queue, *missing);
       if (!restored.ok()) return taken > 0 ? absl::OkStatus() : restored;
     }
-    RecordView& view = out.emplace_back().view;
-    TakeOut(fifo, view);
-    bytes += view.payload_bytes();
+    TakeOut(queue, [&] {
+      const size_t before = out.size();
+      bytes += fifo.UnparkRun(count - taken, bytes_max - bytes, out);
+      taken += out.size() - before;
+      return static_cast<int64_t>(out.size() - before);
+    });
   }
   return absl::OkStatus();
 }
 
-void FifoParking::TakeOut(ProducerFifo& fifo, RecordView& view) {
-  const size_t before = fifo.unwritten_bytes();
+// Keeps the sums while `unpark` takes records out of the queue's front chunk and says how many.
+template <class UnparkFront>
+void FifoParking::TakeOut(size_t queue, const UnparkFront& unpark) {
+  ProducerFifo& fifo = queues_[queue];
+  if (touched_.empty() || touched_.back() != queue) touched_.push_back(queue);
+  const size_t unwritten_before = fifo.unwritten_bytes();
   const size_t released_before = fifo.released_bytes();
-  if (!fifo.front_is_written()) unwritten_records_ -= 1;
-  fifo.Unpark(view);
-  unwritten_bytes_ -= before - fifo.unwritten_bytes();
+  const bool in_memory_only = !fifo.front_is_written();
+  const int64_t records = unpark();
+  if (in_memory_only) unwritten_records_ -= records;
+  unwritten_bytes_ -= unwritten_before - fifo.unwritten_bytes();
   released_bytes_ += fifo.released_bytes() - released_before;
   stats_.bytes -= static_cast<int64_t>(fifo.unparked_bytes());
-  stats_.records -= 1;
+  stats_.records -= records;
+}
+
+void FifoParking::ExpectUnpark(size_t queue) const {
+  if (queue < queues_.size()) queues_[queue].PrefetchFront();
 }
 
 void FifoParking::ReleaseUnparked() {

@@ -61,6 +61,7 @@ class FifoParking final : public ParkingBuffer {
   absl::StatusOr<RecordView> Unpark(size_t queue) override;
   absl::Status UnparkRun(size_t queue, size_t count, size_t bytes_max,
                          std::vector<ReadyRecord>& out) override;
+  void ExpectUnpark(size_t queue) const override;
   void ReleaseUnparked() override;
   bool ReleaseFirst() const override;
   void Clear() override;
@@ -80,7 +81,8 @@ class FifoParking final : public ParkingBuffer {
   std::vector<ParkedChunk> Unwritten() const;
   absl::Status Write(std::vector<ParkedChunk> piece);
   absl::Status CheckRoomFor(int64_t bytes);
-  void TakeOut(ProducerFifo& fifo, RecordView& view);
+  template <class UnparkFront>
+  void TakeOut(size_t queue, const UnparkFront& unpark);
   absl::Status Restore(size_t queue, const ChunkPool::Chunk& chunk);
   void DropUsedFiles(ProducerFifo& fifo);
 

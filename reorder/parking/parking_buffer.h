@@ -88,6 +88,8 @@ class ParkingBuffer {
     out.emplace_back().view = view;
     return absl::OkStatus();
   }
+  // A hint: the queue's oldest records, if any, are taken out soon.
+  virtual void ExpectUnpark(size_t queue) const { static_cast<void>(queue); }
   // Drops the queue's oldest record, which is not needed. REQUIRES: Front(queue)
   virtual absl::Status Skip(size_t queue) { return Unpark(queue).status(); }
 
