@@ -18,8 +18,8 @@ using std::chrono::steady_clock;
 
 constexpr milliseconds kPollBusy{5};    // With a done to be written when nothing more comes …
 constexpr milliseconds kPollIdle{200};  // … and without.
+constexpr seconds kLastLook{1};         // Whether a stop leaves anything.
 constexpr milliseconds kRepeatPauseMax{500};
-constexpr seconds kOpenPatience{10};
 constexpr size_t kInDoubtListMax = 1'000;
 
 }  // namespace
@@ -41,6 +41,10 @@ StreamResult EngineLoop::Run(const StopRequested& stop_requested) {
   StreamEnd end;
   end.why = Open();
   if (absl::IsUnavailable(end.why)) result_.could_not_reach = true;
+  if (result_.could_not_reach && stop_requested()) {
+    end.why = absl::CancelledError(
+        absl::StrCat("stopped before it was open: ", std::string(end.why.message())));
+  }
   end.exit_code = StreamExitCode(end.why);
   if (end.why.ok()) end = Loop();
   result_.exit_code = end.exit_code;
@@ -75,7 +79,9 @@ absl::Status EngineLoop::Open() {
   return absl::OkStatus();
 }
 
-steady_clock::time_point EngineLoop::OpenBy() { return steady_clock::now() + kOpenPatience; }
+steady_clock::time_point EngineLoop::OpenBy() const {
+  return steady_clock::now() + options_.open_patience;
+}
 
 bool EngineLoop::MayPass(CommitOutcome outcome, Refusal refusal) {
   return outcome == CommitOutcome::kUnknown || refusal == Refusal::kUnavailable ||
@@ -127,7 +133,6 @@ StreamEnd EngineLoop::Loop() {
     if (!status.ok()) break;
     status = reader_->Next(records, owes_done() ? kPollBusy : kPollIdle);
     if (!status.ok()) break;
-    const bool drained = records.empty() && reader_->nothing_left();
     status = records.empty() ? WriteDone() : GiveOut(records);
     if (!status.ok()) break;
     NoteProgress();
@@ -140,11 +145,22 @@ StreamEnd EngineLoop::Loop() {
     if (stop_requested()) {
       status = WriteDone();
       if (!status.ok()) break;
-      if (drained && !options_.until_end) return {};
+      if (!options_.until_end && Drained(records)) return {};
       return {ExitCode::kInterrupted, absl::CancelledError("stopped with work left")};
     }
   }
   return End(EndedBy(status));
+}
+
+// Whether all that there was left. A reader that has just begun, or has just given the last there
+// is, does not know it yet: it looks on for a moment, and nothing that it finds goes out.
+bool EngineLoop::Drained(std::vector<ReadyRecord>& records) {
+  const auto give_up = steady_clock::now() + kLastLook;
+  while (!reader_->nothing_left()) {
+    if (reader_->waiting().has_value() || steady_clock::now() >= give_up) return false;
+    if (!reader_->Next(records, kPollBusy).ok() || !records.empty()) return false;
+  }
+  return true;
 }
 
 // Best effort: a done only shortens the doubt.

@@ -109,13 +109,14 @@ class EngineLoop : public StreamRunner, private SinkHost {
 
   absl::Status Open();
   StreamEnd Loop();
+  bool Drained(std::vector<ReadyRecord>& records);
   StreamEnd End(StreamEnd end);
   absl::Status FollowBudget();
   std::optional<StreamEnd> Stalled() const;
   bool EpochIsOver();
   void NoteProgress();
   absl::Status CommitRepeatedly(const Attempt& attempt);
-  static std::chrono::steady_clock::time_point OpenBy();
+  std::chrono::steady_clock::time_point OpenBy() const;
   static bool MayPass(CommitOutcome outcome, Refusal refusal);
   bool PauseBefore(std::chrono::steady_clock::time_point give_up);
 

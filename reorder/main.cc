@@ -8,6 +8,8 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+
 #include "common/base/status_macros.h"
 #include "common/config/program.h"
 #include "common/config/stop_request.h"
@@ -36,6 +38,14 @@ absl::StatusOr<std::unique_ptr<PostgresLedger>> ConnectLedger(const CommonOption
   return PostgresLedger::Connect({.ledger = common.ledger,
                                   .standby_ledger = common.standby_ledger,
                                   .application_name = "lockstep-reorder"});
+}
+
+// A stop that comes while ledger or brokers are not to be had is an interruption, and no failure.
+absl::Status UnlessStopped(const absl::Status& status, bool stop_requested) {
+  const bool away = absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
+  if (!stop_requested || !away) return status;
+  return absl::CancelledError(
+      absl::StrCat("stopped before it was open: ", std::string(status.message())));
 }
 
 // ---------------------------------------------------------------- --plan
@@ -232,7 +242,9 @@ int Run(const CommonOptions& common, const ReorderOptions& options, const Discov
         StopRequest& stop) {
   Progress progress;
   auto opened = OpenStreams(common, options, found, progress);
-  if (!opened.ok()) return ExitWith("lockstep-reorder", opened.status());
+  if (!opened.ok()) {
+    return ExitWith("lockstep-reorder", UnlessStopped(opened.status(), stop.requested()));
+  }
   std::vector<std::unique_ptr<StreamThread>>& threads = *opened;
   Metrics registry;
   ReorderMetrics metrics(registry, found.streams);
@@ -266,8 +278,9 @@ StreamResult RunOne(const CommonOptions& common, const ReorderOptions& options,
   auto ledger = ConnectLedger(common);
   auto sinks = MakeSinks(options.sink_spec, {stream}, options.sink_settings);
   result.why = !ledger.ok() ? ledger.status() : sinks.status();
-  result.exit_code = ExitCodeOf(result.why);
   result.could_not_reach = absl::IsUnavailable(result.why);
+  result.why = UnlessStopped(result.why, stop_requested());
+  result.exit_code = ExitCodeOf(result.why);
   if (!result.why.ok()) return result;
   // A stream comes here in any state: new, or sent in part by another process.
   StreamEngineOptions engine =
@@ -337,9 +350,13 @@ int Main(int argc, const char* const* argv) {
 
   const CommonOptions& common = program.options();
   auto ledger = ConnectLedger(common);
-  if (!ledger.ok()) return ExitWith("lockstep-reorder", ledger.status());
-  const auto found = Discover(common, **ledger);
-  if (!found.ok()) return ExitWith("lockstep-reorder", found.status());
+  absl::Status looked = ledger.status();
+  absl::StatusOr<Discovered> found;
+  if (looked.ok()) {
+    found = Discover(common, **ledger);
+    looked = found.status();
+  }
+  if (!looked.ok()) return ExitWith("lockstep-reorder", UnlessStopped(looked, stop.requested()));
   if (options.plan) return Plan(common, options, *found, **ledger, stop);
   ledger->reset();
   return options.by_group ? RunGroup(common, options, *found, stop)

@@ -17,7 +17,6 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr milliseconds kListPoll{200};
-constexpr milliseconds kListPatience{5'000};  // A topic's end may lag behind the ledger or mirror.
 
 }  // namespace
 
@@ -95,7 +94,6 @@ absl::Status SeqStreamEngine::ListInDoubt(const std::map<ProducerId, Seq>& done)
   for (const auto& [producer, last] : gate_->intent()) {
     if (last > done.at(producer)) left[producer] = last - done.at(producer);
   }
-  const milliseconds patience = std::min(kListPatience, options_.stall_timeout);
   std::vector<ReadyRecord> records;
   for (auto since = steady_clock::now(); !left.empty();) {
     if (stop_requested()) return absl::CancelledError("stopped while what is in doubt was listed");
@@ -104,7 +102,7 @@ absl::Status SeqStreamEngine::ListInDoubt(const std::map<ProducerId, Seq>& done)
     // Whatever others send meanwhile.
     const bool may_be_gone = reader->waiting().has_value() || reader->read_what_was_there();
     if (came || !may_be_gone) since = steady_clock::now();
-    if (steady_clock::now() - since >= patience) break;
+    if (steady_clock::now() - since >= options_.listing_patience) break;
   }
   if (left.empty()) return absl::OkStatus();
   int64_t missing = 0;

@@ -176,6 +176,7 @@ class SeqStreamEngineTest : public testing::Test {
     options.group = "g";
     options.until_end = true;
     options.stall_timeout = milliseconds(400);
+    options.listing_patience = milliseconds(400);
     options.reader.kafka.brokers = cluster_->brokers();
     options.reader.topics = {kTopic};
     options.reader.stream = {kTopic, 0};
@@ -477,7 +478,7 @@ TEST_F(SeqStreamEngineTest, WhatIsInDoubtIsListedHoweverLongTheReadingTakes) {
   PagedLedger slow(&state_, [] { std::this_thread::sleep_for(milliseconds(100)); });
   ListSink sink;
   const StreamEngineOptions options = Options();
-  ASSERT_LT(options.stall_timeout, kRuns * milliseconds(100));
+  ASSERT_LT(options.listing_patience, kRuns * milliseconds(100));
   const StreamResult result = RunOn(slow, options, sink);
   EXPECT_EQ(result.exit_code, ExitCode::kRefused) << result.why;
   EXPECT_THAT(result.in_doubt_records, testing::SizeIs(kRuns));
@@ -515,7 +516,7 @@ TEST_F(SeqStreamEngineTest, AStopEndsTheListingAndNothingIsSkipped) {
   });
   StreamEngineOptions options = Options();
   options.until_end = false;
-  options.stall_timeout = std::chrono::seconds(30);
+  options.listing_patience = std::chrono::seconds(30);
   options.in_doubt = InDoubtPolicy::kSkip;
   options.old_gate_is_dead = true;
   ListSink sink;

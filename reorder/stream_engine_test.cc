@@ -685,11 +685,46 @@ TEST_F(StreamEngineTest, ACursorThatDoesNotAnswerCouldNotBeReached) {
   SilentLedger silent(&state_, kAllRules, "gate");
   ListSink sink(SinkKind::kBlind);
   StreamProgress progress;
-  const StreamResult result = StreamEngine(Options(), silent, sink, progress).Run([] {
-    return true;  // Or it would ask for ten seconds.
-  });
+  StreamEngineOptions options = Options();
+  options.open_patience = milliseconds(1);
+  const StreamResult result =
+      StreamEngine(options, silent, sink, progress).Run([] { return false; });
   EXPECT_EQ(result.exit_code, ExitCode::kCouldNot) << result.why;
   EXPECT_TRUE(result.could_not_reach) << "a group's member asks again, the others are busy, too";
+}
+
+TEST_F(StreamEngineTest, AStopWhileTheCursorDoesNotAnswerIsAnInterruption) {
+  SilentLedger silent(&state_, kAllRules, "gate");
+  ListSink sink(SinkKind::kBlind);
+  StreamProgress progress;
+  int asked = 0;
+  const StreamResult result =
+      StreamEngine(Options(), silent, sink, progress).Run([&] { return ++asked > 1; });
+  EXPECT_EQ(result.exit_code, ExitCode::kInterrupted) << result.why;
+  EXPECT_THAT(std::string(result.why.message()), HasSubstr("no answer in time"));
+}
+
+// Asked to stop from its first moment on.
+TEST_F(StreamEngineTest, AStopAtOnceLeavesNothingIfAllWasSent) {
+  Open("A", cluster_id_);
+  Write(kTopic, {"A1", "A2", "A3"});
+  Append("A", 1, "{[0,2)}");
+  ListSink sink(SinkKind::kBlind);
+  StreamProgress progress;
+  StreamEngineOptions options = Options();
+  options.until_end = false;
+  options.reader.batch_records_max = 1;
+  const auto stopped_at_once = [&] {
+    return StreamEngine(options, gate_, sink, progress).Run([] { return true; });
+  };
+  EXPECT_EQ(stopped_at_once().exit_code, ExitCode::kInterrupted) << "A2 is left";
+  EXPECT_THAT(sink.seen, ElementsAre("A1=A1"));
+  EXPECT_EQ(stopped_at_once().exit_code, ExitCode::kInterrupted) << "A3 is not settled";
+  EXPECT_THAT(sink.seen, ElementsAre("A1=A1", "A2=A2"));
+  Append("A", 3, "{[2,3)}");
+  EXPECT_EQ(stopped_at_once().exit_code, ExitCode::kYes) << "A3 was the last";
+  EXPECT_EQ(stopped_at_once().exit_code, ExitCode::kYes) << "nothing was there to be sent";
+  EXPECT_THAT(sink.seen, ElementsAre("A1=A1", "A2=A2", "A3=A3"));
 }
 
 TEST_F(StreamEngineTest, AGateOnAnotherClusterIsRefused) {

@@ -38,6 +38,12 @@ struct StreamEngineOptions {
   bool until_end = false;
   std::chrono::milliseconds stall_timeout{30'000};
   std::chrono::milliseconds drain_timeout{30'000};
+  // A cursor that is locked by another gate's commit, or not durable, is asked for so long before
+  // it counts as not reached.
+  std::chrono::milliseconds open_patience{10'000};
+  // kPerProducer, what is in doubt is listed: so long without one of its records, and the rest
+  // counts as gone. (A topic's end may lag behind the ledger or mirror.)
+  std::chrono::milliseconds listing_patience{5'000};
   BufferOptions buffer = {};
   const BudgetShare* share = nullptr;  // If the budget changes under way; must outlive the engine.
   StreamReaderOptions reader = {};     // `stream`, `kafka`, `cluster_id`, `topics`, `foreign`.
