@@ -7,6 +7,14 @@
 #include "common/model/record_header.h"
 
 namespace lockstep {
+namespace {
+
+// Neither the producer's start nor a seal settles what another ledger's producer wrote.
+constexpr char kNotOurs[] =
+    "find out who writes here with another ledger and stop it; if nothing else helps: "
+    "lockstep-mirror-reconcile failover --in-place, behind which such a record counts no more";
+
+}  // namespace
 
 HoldUp JudgeRecord(const std::vector<Head>& heads, std::string_view header, bool foreign) {
   if (foreign) {
@@ -22,7 +30,7 @@ HoldUp JudgeRecord(const std::vector<Head>& heads, std::string_view header, bool
                                  [&](const Head& candidate) { return candidate.name == name; });
   const std::string seal = "lockstep-ledger seal " + name;
   if (head == heads.end()) {
-    return {false, absl::StrCat("producer ", name, " has no tenure on this stream"), ""};
+    return {false, absl::StrCat("producer ", name, " has no tenure on this stream"), kNotOurs};
   }
   if (record->seq <= head->last_seq || record->term < head->closed) return {};
   if (record->term < head->term) {
@@ -36,7 +44,7 @@ HoldUp JudgeRecord(const std::vector<Head>& heads, std::string_view header, bool
             absl::StrCat("term ", record->term.value(), " of producer ", name,
                          " is above the ledger's ", head->term.value(),
                          ": this log belongs to another ledger, or the ledger lost its end"),
-            ""};
+            kNotOurs};
   }
   return {false,
           absl::StrCat("producer ", name, " has not ledgered it; its head is at seq ",

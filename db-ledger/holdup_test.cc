@@ -24,8 +24,8 @@ TEST(JudgeRecord, Table) {
       {"2/11/111/A", "", ""},  // Void: its term is closed.
       {"4/11/111/A", "has not ledgered it", "lockstep-ledger seal A"},
       {"3/11/111/A", "is starting", "lockstep-ledger seal A"},
-      {"5/11/111/A", "above the ledger's 4", ""},
-      {"1/1//B", "has no tenure", ""},
+      {"5/11/111/A", "above the ledger's 4", "failover --in-place"},
+      {"1/1//B", "has no tenure", "failover --in-place"},
       {"nonsense", "cannot be read", ""},
   };
   for (const Row& row : table) {

@@ -75,7 +75,12 @@ absl::StatusOr<bool> LookAtLog(Ledger& ledger, const VerbContext& context, const
   if (from < offsets.lo_offset) {
     answer.why = absl::StrCat("offset ", from.value(), " is gone from the log, which begins at ",
                               offsets.lo_offset.value(), ": retention removed what was not sent");
-    answer.command = "lockstep-mirror-reconcile failover --in-place re-injects it";
+    answer.command = absl::StrCat(
+        "if the standby's mirror still has it, fail over to it; else bring it outside by hand, "
+        "from "
+        "the source, and then lockstep-ledger cursor set --group ",
+        answer.cursor->group, " --stream ", ToString(stream.name), " --to ",
+        ToString(Position{log.epoch, offsets.lo_offset - 1}));
     return true;
   }
   if (from >= offsets.hi_offset) return false;

@@ -10,6 +10,7 @@ can be brought to do is in unit and fault tests; tests/README.md has the whole l
 import argparse
 import glob
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from programs import BIN, ProgramFailed, Programs  # noqa: E402
 from processes import NotReady, wait_for  # noqa: E402
 from stack import Stack  # noqa: E402
 
-NO, COULD_NOT, REFUSED = 1, 2, 3
+NO, COULD_NOT, REFUSED, INTERRUPTED = 1, 2, 3, 130
 
 
 class Scenario:
@@ -81,6 +82,26 @@ class Scenario:
         self.await_effects(self.written)
         expected = [f"{self.name}-{number}" for number in range(1, self.written + 1)]
         check("everything left once, in order", self.effects() == expected)
+
+    def write_to_log(self, *headers):
+        """Puts records with these `lockstep` headers into the log past every producer; None: a foreign one."""
+        for header in headers:
+            argv = ["kcat", "-P", "-b", self.broker, "-t", self.topic, "-p", "0", "-k", "k1"]
+            argv += ["-H", f"lockstep={header}"] if header else []
+            subprocess.run(argv, input=b"from elsewhere", check=True, timeout=60)
+
+    def make_topic_anew(self):
+        """The topic is deleted and made again, without its records."""
+        kafka_admin.delete_topic(self.broker, self.topic)
+        self.programs.wait("the topic to go", lambda: self.stack.end_offset("p", self.topic) == 0)
+        self.programs.wait("a new topic", self._made_anew)
+
+    def _made_anew(self):
+        try:
+            self.stack.create_topic("p", self.topic)
+            return True
+        except kafka_admin.KafkaError:  # The broker still removes the old one.
+            return False
 
     def says(self, event):
         """The following producer has logged the event."""
@@ -180,13 +201,19 @@ def partition_count_changed(s):
 
 
 def retention_removed_what_was_not_sent(s):
-    """Records that the ledger names and no gate has sent are gone from the log: refused with the offset, nothing is skipped."""
+    """Records that the ledger names and no gate has sent are gone from the log: refused with the offset, nothing is skipped but by a person's word."""
     s.write(600)
     s.produce()
     kafka_admin.delete_records(s.broker, s.topic, 300)
-    refused = s.let_out(expect=(NO, COULD_NOT, REFUSED))
+    refused = s.let_out(sink="jsonl:-", expect=(NO,))
     check("the reason is named", "was removed by retention: the log begins at 300" in refused.log)
-    check("nothing left", s.effects() == [])
+    check("nothing left", refused.lines == [])
+    here = ["--ledger", s.stack.ledger, "--brokers", s.broker]
+    why = s.programs.call(f"{s.name}-why", ["lockstep-ledger", "why", "--stream", f"{s.topic}/0", *here, "--format", "json"]).summary
+    command = re.search("lockstep-ledger cursor set .*", why["command"]).group(0)
+    s.programs.call(f"{s.name}-set", [*command.split(), "--ledger", s.stack.ledger, "--execute", "--yes"])
+    left = [json.loads(line)["seq"] for line in s.let_out(sink="jsonl:-").lines]
+    check("what the log has of them left", left == list(range(301, 601)))
 
 
 def retention_removed_what_was_sent(s):
@@ -209,23 +236,72 @@ def log_shorter_than_the_ledger(s):
     """A topic that was made anew ends below what the ledger names: the producer refuses, the gate names the record and sends nothing."""
     s.write(500)
     s.produce()
-    kafka_admin.delete_topic(s.broker, s.topic)
-    s.programs.wait("the topic to go", lambda: s.stack.end_offset("p", s.topic) == 0)
-    s.programs.wait("a new topic", lambda: made_anew(s))
+    s.make_topic_anew()
     s.write(100)
     refused = s.produce(expect=(REFUSED,))
     check("the reason is named", "inconsistent-offsets" in refused.log)
+    named = f"({s.name}-a, term 1, seq 1) at 1:0: in the ledger, above the end of the log"
     refused = s.let_out(expect=(NO,))
-    check("the reason is named", "above the end of the log" in refused.log)
+    check(f"the record is named in: {refused.log}", named in refused.log)
+    s.programs.follow(f"{s.name}-follower", s.gate_argv("--stall-timeout", "1s"))
+    refused = s.programs.end(f"{s.name}-follower", expect=(REFUSED,))
+    check(f"a follower stops, too: {refused.log}", "inconsistent-offsets" in refused.log and named in refused.log)
     check("nothing left", s.effects() == [])
 
 
-def made_anew(s):
-    try:
-        s.stack.create_topic("p", s.topic)
-        return True
-    except kafka_admin.KafkaError:  # The broker still removes the old one.
-        return False
+def log_longer_than_the_ledger(s):
+    """A record that nobody ledgers is waited for by name, and what lies behind it as well; sealing its producer lets the rest out."""
+    s.write(100)
+    s.produce()
+    s.write_to_log(f"1/101/101/{s.name}-a")
+    lines = s.source.read_text().splitlines(keepends=True)
+    s.source = s.source.with_suffix(".b")
+    s.write(50)
+    s.produce(name="b")
+    refused = s.let_out("--stall-timeout", "1s", expect=(NO,))
+    check(f"the record is named in: {refused.log}", f"({s.name}-a, term 1, seq 101) at 1:100: in the log, not settled by the ledger" in refused.log)
+    check("what came before it left", len(s.effects()) == len(lines))
+    s.programs.call(f"{s.name}-seal", ["lockstep-ledger", "seal", f"{s.name}-a", "--ledger", s.stack.ledger])
+    s.let_out()
+    s.check_everything_once()
+
+
+def log_contradicts_the_ledger(s):
+    """A log that holds other records where the ledger names ours: refused with both, nothing leaves."""
+    s.write(3)
+    s.produce()
+    s.make_topic_anew()
+    s.write_to_log(*(f"1/{seq}/{seq}/{s.name}-a" for seq in (2, 1, 3)))
+    for flags in (["--until-end"], []):
+        s.programs.spawn(f"{s.name}-gate", s.gate_argv(*flags))
+        refused = s.programs.end(f"{s.name}-gate", expect=(REFUSED,))
+        both = f"position 1:0 holds ({s.name}-a, term 1, seq 1); the log holds ({s.name}-a, term 1, seq 2) there"
+        check(f"both are named in: {refused.log}", "inconsistent-offsets" in refused.log and both in refused.log)
+    check("nothing left", s.effects() == [])
+
+
+def foreign_records_between_ours(s):
+    """A record without our header stops the gate behind what came before it; --foreign pass steps over it. A header that cannot be read stops it always, until it is deleted."""
+    s.write(10)
+    s.produce()
+    s.write_to_log(None)
+    s.write(10)
+    s.produce("--foreign", "pass")
+    refused = s.let_out(expect=(REFUSED,))
+    check(f"the offset is named in: {refused.log}", "log offset 10 carries no record header; --foreign=pass" in refused.log)
+    check("what came before it left", len(s.effects()) == 10)
+    passed = s.let_out("--foreign", "pass")
+    check("the others left", passed.summary["emitted"] == 10)
+    s.check_everything_once()
+    s.write_to_log("1/x//somebody")
+    s.programs.spawn(f"{s.name}-follower", s.gate_argv("--foreign", "pass"))
+    refused = s.programs.end(f"{s.name}-follower", expect=(COULD_NOT,))
+    check(f"field and offset are named in: {refused.log}", "record header at offset 21" in refused.log and "seq is not a positive decimal" in refused.log)
+    s.write(5)
+    s.produce("--no-adopt", "--foreign", "pass")
+    kafka_admin.delete_records(s.broker, s.topic, 22)
+    s.let_out()
+    s.check_everything_once()
 
 
 def record_too_large(s):
@@ -411,10 +487,7 @@ def late_request_of_a_dead_producer(s):
     s.produce()
     s.programs.follow(f"{s.name}-second", s.producer_argv())
     s.programs.wait("the second tenure", lambda: s.term() == 2)
-    for seq in (501, 5000):
-        header = f"lockstep=1/{seq}/{seq}/{s.name}-a"
-        late = ["kcat", "-P", "-b", s.broker, "-t", s.topic, "-p", "0", "-k", "k1", "-H", header]
-        subprocess.run(late, input=b"late", check=True, timeout=60)
+    s.write_to_log(*(f"1/{seq}/{seq}/{s.name}-a" for seq in (501, 5000)))
     check("they landed", s.stack.end_offset("p", s.topic) == 502)
     s.write(500)
     s.check_everything_once()
@@ -462,6 +535,27 @@ def consumer_that_dies(s):
     check("and goes on", s.outside.read_text().splitlines() == [f"{s.name}-{number}" for number in range(3001, 4001)])
 
 
+# What a consumer does after it has read two records, and what the gate says of it. The number: how many it has answered for.
+NONSENSE = (
+    ("no JSON", 0, "echo nonsense", 'the answer "nonsense" is no JSON object'),
+    ("of a record that it never got", 0, """echo '{"done":"1:99"}'""", "is of a record that was not sent"),
+    ("another stream's", 0, """echo '{"stream":"other/1","done":"1:0"}'""", "is another stream's"),
+    ("out of order", 2, """echo '{"done":"1:1"}'; echo '{"done":"1:0"}'""", "goes back behind 1:1"),
+)
+
+
+def consumer_that_answers_nonsense(s):
+    """A consumer that answers garbage, for others, or out of order is stopped by name; what it has answered is done, the rest in doubt."""
+    s.write(20)
+    s.produce()
+    for number, (what, done, answer, named) in enumerate(NONSENSE):
+        refused = s.let_out(sink=f"exec:read a; read b; {answer}; cat >/dev/null", group=number, expect=(COULD_NOT,))
+        check(f"{what}: named in: {refused.log}", named in refused.log)
+        check(f"{what}: what is done", refused.summary["emitted"] == done)
+        held = s.let_out(sink="exec:cat", group=number, expect=(REFUSED,))
+        check(f"{what}: the rest is in doubt: {held.log}", held.summary["in_doubt"] == s.written - done)
+
+
 def not_the_outside(s):
     """A gate does not go on with a file that is not the one its cursor speaks of, and says so."""
     s.write(300)
@@ -477,6 +571,34 @@ def not_the_outside(s):
     s.write(100)
     s.produce()
     s.let_out()
+    s.check_everything_once()
+
+
+def stopped_while_it_opens(s):
+    """A gate that is stopped while another holds its cursor says that it was interrupted; stopped at once with nothing left, that it is done."""
+    s.write(10)
+    s.produce()
+    s.let_out()
+    s.write(10)
+    s.produce()
+    name, locksmith = f"{s.name}-gate", f"{s.name}-locksmith"
+
+    def sessions(condition):
+        return int(s.stack.sql(s.primary, f"select count(*) from pg_stat_activity where {condition}"))
+
+    lock = f"begin; select 1 from lockstep.cursor where group_name = '{s.name}-g' for update; select pg_sleep(600)"
+    s.stack.processes.spawn(locksmith, ["psql", "-XAtq", "-d", s.stack.conninfo(s.primary) + f" application_name={locksmith}", "-c", lock])
+    s.programs.wait("the lock", lambda: sessions(f"application_name = '{locksmith}' and wait_event = 'PgSleep'"))
+    s.programs.spawn(name, s.gate_argv())
+    s.programs.wait("the gate to wait for it", lambda: sessions("application_name = 'lockstep-reorder' and wait_event_type = 'Lock'"))
+    s.programs.stop(name, expect=(INTERRUPTED,))
+    check("nothing left meanwhile", len(s.effects()) == 10)
+    s.stack.sql(s.primary, f"select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name = '{locksmith}'")
+    s.let_out()
+    for again in range(3):
+        s.programs.spawn(f"{name}-{again}", s.gate_argv())
+        s.programs.wait("it to be in office", lambda: "gate_opened" in s.stack.processes.log_tail(f"{name}-{again}"), pause=0.005)
+        s.programs.stop(f"{name}-{again}", expect=(0,))
     s.check_everything_once()
 
 
@@ -531,6 +653,9 @@ SHORT = [
     retention_removed_what_was_not_sent,
     retention_removed_what_was_sent,
     log_shorter_than_the_ledger,
+    log_longer_than_the_ledger,
+    log_contradicts_the_ledger,
+    foreign_records_between_ours,
     record_too_large,
     standby_away,
     primary_away,
@@ -544,6 +669,8 @@ SHORT = [
     late_request_of_a_dead_producer,
     disk_full_for_the_file,
     consumer_that_dies,
+    consumer_that_answers_nonsense,
+    stopped_while_it_opens,
     not_the_outside,
     source_shrank,
     source_changed,

@@ -5,11 +5,14 @@ dead producer   it died between Kafka and the ledger, and the gate waits. `locks
                 is, since when, and the command; the command ends it.
 truncated log   Kafka lost the end of the primary's own log. The producer refuses and names the cure, a failover in place:
                 what was lost is put back, and the outside sees everything once.
+stray producer  a producer of another ledger wrote into the topic, and the gate waits for its record. `lockstep-ledger why`
+                names it and the cure, a failover in place; behind it the record counts no more, ours leave, once.
 """
 
 import calendar
 import json
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,7 +22,7 @@ from processes import wait_for  # noqa: E402
 from programs import Programs  # noqa: E402
 from stack import Stack  # noqa: E402
 
-REFUSED = 3
+COULD_NOT, REFUSED, INTERRUPTED = 2, 3, 130
 
 
 class Night:
@@ -145,12 +148,47 @@ def truncated_log(stack):
     assert [value.rstrip("x") for value in night.effects()] == [f"a{number}" for number in range(1, 1601)], "everything once, in order"
 
 
+def stray_producer(stack):
+    night = Night(stack, "strayed")
+    programs = night.programs
+    night.write("c", 1, 3)
+    night.call(*night.producer("c"), "--until-end")
+    programs.follow("waits", night.gate())
+    programs.wait("the first effects", lambda: len(night.effects()) == 3)
+    stray = ["kcat", "-P", "-b", stack.brokers["p"], "-t", night.topic, "-p", "0", "-H", "lockstep=9/5/5/stranger"]
+    subprocess.run(stray, input=b"not ours", check=True, timeout=60)
+    night.write("c", 4, 6)
+    night.call(*night.producer("c"), "--until-end")
+    answer = night.why()
+    holder = answer["holder"]
+    assert (holder["offset"], holder["producer"], holder["term"], holder["seq"]) == (3, "stranger", 9, 5), answer
+    refused = night.call("lockstep-ledger", "seal", "stranger", "--ledger", stack.ledger, expect=(COULD_NOT,))
+    assert "no producer stranger" in refused.log, refused.log
+    assert night.effects() == ["c1", "c2", "c3"], "the gate lets nothing by"
+    programs.stop("waits", expect=(INTERRUPTED,))
+
+    assert "lockstep-mirror-reconcile failover --in-place" in answer["command"], answer
+    site = ["--topic", night.topic, "--brokers", stack.brokers["p"], "--ledger", stack.conninfo("pg_p")]
+    failover = ["lockstep-mirror-reconcile", "failover", "--in-place", *site, "--standby-ledger", stack.conninfo("pg_s")]
+    done = night.call(*failover, "--execute", "--yes").summary
+    assert done["go"] and done["gap_records"] == 0, done
+    night.write("c", 7, 8)
+    night.call(*night.producer("c"), "--until-end")
+    night.call(*night.gate("recover"), "--until-end")
+    assert night.effects() == [f"c{number}" for number in range(1, 9)], "ours, once, in order"
+
+
+# Those of one line share a stack; the last of each may begin an epoch.
+STACKS = ((dead_producer, truncated_log), (stray_producer,))
+
+
 def main():
-    with Stack(policy="none") as stack:
-        Programs(stack).call("init", ["lockstep-ledger", "init", "--ledger", stack.ledger])
-        for scenario in (dead_producer, truncated_log):
-            scenario(stack)
-            print(f"ok: {scenario.__name__}", flush=True)
+    for scenarios in STACKS:
+        with Stack(policy="none") as stack:
+            Programs(stack).call("init", ["lockstep-ledger", "init", "--ledger", stack.ledger])
+            for scenario in scenarios:
+                scenario(stack)
+                print(f"ok: {scenario.__name__}", flush=True)
     return 0
 
 
