@@ -19,6 +19,9 @@ from programs import ProgramFailed, Programs  # noqa: E402
 from stack import Stack, free_ports  # noqa: E402
 
 
+REFUSED = 3
+
+
 class ClaimFailed(Exception):
     pass
 
@@ -180,6 +183,11 @@ def sent(s):
     return int(s.stack.sql(s.database, f"select count(*) from {s.name}", check=False) or 0)  # The first gate makes the table.
 
 
+def gate_term(s):
+    query = "select coalesce(max(c.term), 0) from lockstep.cursor c join lockstep.stream using (stream) where topic = "
+    return int(s.stack.sql(s.database, f"{query}'{s.name}'"))
+
+
 def sent_order(s, partition):
     """What the table has of a stream, in the order in which it left."""
     query = f"select epoch, \"offset\", producer, seq from {s.name} where stream = '{s.name}/{partition}' order by emitted"
@@ -277,6 +285,46 @@ def shared_from_start(s):
     for partition in range(PARTITIONS):
         order = s.order(partition)
         check(f"stream {partition} left once, in the ledger's order", sent_order(s, partition) == order, len(order))
+
+
+def shared_name(s):
+    """A process outside the Kafka group that has the group's --group: twice fenced, the member names stream and cure; all leaves once."""
+    s.create_topic()
+    member = Member(s, "member").start("gate")
+
+    def more():
+        s.write("a", 100)
+        s.produce("a")
+
+    def fenced(times):
+        return member.log.count(" stream_reopens ") == times
+
+    def stranger(number):
+        name = f"{s.name}-stranger-{number}"
+        before = gate_term(s)
+        s.programs.spawn(name, s.reorder("gate", f"table:public.{s.name}"))  # It will end by itself.
+        s.programs.wait(f"{name} to be in office", lambda: gate_term(s) > before)
+        more()
+        s.programs.wait("the member to be fenced", lambda: fenced(number))
+        return name
+
+    more()
+    s.programs.wait("the first to be sent", lambda: sent(s) == 100)
+    first = stranger(1)
+    check("one fence may be of an engine on its way out", "group_name_taken" not in member.log, member.log)
+    before = gate_term(s)
+    s.programs.wait("the member to open its stream again", lambda: gate_term(s) > before)
+    more()
+    refused = s.programs.end(first, expect=(REFUSED,))
+    check("the stranger is told", "fenced" in refused.log, refused.log)
+    second = stranger(2)
+    line = next((line for line in member.log.splitlines() if " group_name_taken " in line), "")
+    for part in (" error ", f"stream={s.name}/0", f"group={s.name}", "fences=2", "--assignment all"):
+        check("stream, group, count and cure are named", part in line, (part, line))
+    s.programs.wait("everything to be sent", lambda: sent(s) == s.written["a"])
+    s.programs.stop(second)
+    s.programs.stop(member.name)
+    check("once, in the ledger's order", sent_order(s, 0) == s.order(0))
 
 
 # --- memory of many streams -------------------------------------------------------------------------------------------
@@ -483,7 +531,7 @@ def per_producer_kills(s):
 
 
 # Those of one line share a stack; the last of each may lose its site.
-STACKS = ((replay, shared), (shared_from_start, per_producer), (slow_outside,), (per_producer_kills,))
+STACKS = ((replay, shared), (shared_name, shared_from_start, per_producer), (slow_outside,), (per_producer_kills,))
 
 
 def run(scenarios):
