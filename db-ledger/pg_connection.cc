@@ -22,9 +22,13 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// The server's keepalives end the session, and its locks, of a client whose host is gone or cut
+// off, in 25 s; by default that takes hours. (A client that merely hangs answers them: its
+// statement ends without it, and each is a transaction of its own.)
 constexpr char kSessionOptions[] =
     "-c synchronous_commit=on -c client_min_messages=warning -c search_path=pg_catalog "
-    "-c default_transaction_isolation=read\\ committed -c client_connection_check_interval=5s";
+    "-c default_transaction_isolation=read\\ committed -c client_connection_check_interval=5s "
+    "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3";
 
 // How long the first host that would do waits for the others' answers: there may be a better one.
 constexpr std::chrono::milliseconds kOthersTurn{300};

@@ -48,8 +48,9 @@ struct PgHost {
 // Takes a conninfo (keywords or URI) apart into its hosts, in order, each with what every session
 // of ours needs unless the conninfo says otherwise: connect_timeout=5, keepalives,
 // tcp_user_timeout, client_encoding=UTF8, application_name, and `options` with
-// synchronous_commit=on, client_min_messages=warning, search_path=pg_catalog, read committed, and a
-// check every 5 s that the client is still there. INVALID_ARGUMENT if libpq cannot parse it.
+// synchronous_commit=on, client_min_messages=warning, search_path=pg_catalog, read committed, a
+// check every 5 s that the client is still there, and the server's keepalives, by which it notices
+// one whose host is gone. INVALID_ARGUMENT if libpq cannot parse it.
 absl::StatusOr<std::vector<PgHost>> ParsePgHosts(const std::string& conninfo,
                                                  const std::string& application_name);
 

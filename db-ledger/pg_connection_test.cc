@@ -56,6 +56,18 @@ TEST(PgConnection, FindsPrimaryAndStandbyByTheirRole) {
 }
 
 // 192.0.2.1 is reserved for documentation: nobody answers, or the route says so.
+// Or the locks of a client whose host is gone would be held for hours.
+TEST(PgConnection, TheServerLooksForAClientWhoseHostIsGone) {
+  const auto connection = OpenAt(SharedPair().Conninfo("postgres"), PgRole::kPrimary);
+  const auto setting = [&](const std::string& name) {
+    return connection->ExecuteScript("show " + name, In(10)).value_or("");
+  };
+  EXPECT_EQ(setting("tcp_keepalives_idle"), "10");
+  EXPECT_EQ(setting("tcp_keepalives_interval"), "5");
+  EXPECT_EQ(setting("tcp_keepalives_count"), "3");
+  EXPECT_EQ(setting("client_connection_check_interval"), "5s");
+}
+
 TEST(PgConnection, ADeadHostCostsNothing) {
   PostgresPair& pair = SharedPair();
   const auto began = std::chrono::steady_clock::now();

@@ -463,6 +463,38 @@ def second_gate_fences_the_first(s):
     s.programs.stop(f"{s.name}-producer")
 
 
+def frozen_gate_comes_back(s):
+    """A gate that was frozen while its rows were under way wakes up replaced: the statement ends without it, what it still sends is refused, and it ends with 3."""
+    table, frozen, second = f"public.{s.name}", f"{s.name}-frozen", f"{s.name}-second"
+    s.programs.follow(f"{s.name}-producer", s.producer_argv())
+    s.programs.follow(frozen, s.gate_argv(sink=f"table:{table}"))
+    rows = lambda: int(s.stack.sql("pg_p", f"select count(*) from {table}", check=False) or 0)  # noqa: E731
+    s.write(100)
+    s.programs.wait("rows", lambda: rows() == 100)
+    slow = f"create function slow_{s.name}() returns trigger language plpgsql as $$ begin perform pg_sleep(2); return null; end $$;"
+    s.stack.sql("pg_p", f"{slow} create trigger slow after insert on {table} for each statement execute function slow_{s.name}()")
+    s.write(100)
+    under_way = "select count(*) from pg_stat_activity where application_name = 'lockstep-reorder' and wait_event = 'PgSleep'"
+    s.programs.wait("rows under way", lambda: s.stack.sql("pg_p", under_way) != "0", pause=0.01)
+    s.stack.pause(frozen)
+    try:
+        check("it holds the cursor", rows() == 100)
+        s.programs.follow(second, s.gate_argv(sink=f"table:{table}"))
+        s.programs.wait("the second gate", lambda: s.gate_term() == 2, seconds=20)
+        check("the rows that were under way are there", rows() > 100)
+        s.write(100)
+        s.programs.wait("the rest to leave", lambda: rows() == s.written)
+    finally:
+        s.stack.resume(frozen)
+    s.write(100)
+    s.programs.end(frozen, expect=(REFUSED,))
+    s.programs.wait("all rows", lambda: rows() == s.written)
+    order = s.stack.sql("pg_p", f"select string_agg(seq::text, ' ' order by emitted) from {table}")
+    check("every row once, in order", order == " ".join(map(str, range(1, s.written + 1))))
+    s.programs.stop(second)
+    s.programs.stop(f"{s.name}-producer")
+
+
 def frozen_producer_comes_back(s):
     """A producer that was frozen in the middle of its work wakes up replaced: what it still sends is void, and it ends with 3."""
     s.programs.follow(f"{s.name}-gate", s.gate_argv())
@@ -666,6 +698,7 @@ SHORT = [
     wrong_password,
     second_producer_fences_the_first,
     second_gate_fences_the_first,
+    frozen_gate_comes_back,
     late_request_of_a_dead_producer,
     disk_full_for_the_file,
     consumer_that_dies,
