@@ -1,5 +1,6 @@
 #include "common/kafka/kafka_reader.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -10,6 +11,8 @@
 
 namespace lockstep {
 namespace {
+
+using std::chrono::steady_clock;
 
 // Fewer records fetched ahead than this are no sign of a full queue.
 constexpr size_t kFetchedPeakMin = 4'000;
@@ -193,13 +196,12 @@ void KafkaReader::WakeFetcherIfLow() {
   }
 }
 
-// Not Offsets: librdkafka waits for its answer whatever the timeout, for a minute and more while
-// the broker is away.
 void KafkaReader::WakeFetcher() {
   if (fetcher_wakes_itself_) return;
   for (const auto& [stream, started] : streams_) {
     // Best effort, and the answer is not waited for.
-    OffsetAtTime(stream, RD_KAFKA_OFFSET_END, std::chrono::milliseconds(kWakeTimeoutMs))
+    AskOffset(stream, RD_KAFKA_OFFSET_END,
+              steady_clock::now() + std::chrono::milliseconds(kWakeTimeoutMs))
         .status()
         .IgnoreError();
   }
@@ -227,29 +229,38 @@ absl::Status KafkaReader::Poll(std::chrono::milliseconds timeout, ReaderBatch& b
   return absl::OkStatus();
 }
 
+// Not by rd_kafka_query_watermark_offsets: before 2.3 librdkafka waits there for the answer
+// whatever the timeout, a minute and more while the broker is away.
+absl::StatusOr<int64_t> KafkaReader::AskOffset(const StreamName& stream, int64_t timestamp_ms,
+                                               steady_clock::time_point deadline) {
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - steady_clock::now());
+  const KafkaPartitionList list = ListOf(stream);
+  list->elems[0].offset = timestamp_ms;
+  const rd_kafka_resp_err_t error = rd_kafka_offsets_for_times(
+      handle_.get(), list.get(), Milliseconds(std::max(left, std::chrono::milliseconds(1))));
+  LOCKSTEP_RETURN_IF_ERROR(
+      KafkaStatus(error == RD_KAFKA_RESP_ERR_NO_ERROR ? list->elems[0].err : error,
+                  "offsets of " + ToString(stream)));
+  return list->elems[0].offset;
+}
+
 absl::StatusOr<LogOffsets> KafkaReader::Offsets(const StreamName& stream,
                                                 std::chrono::milliseconds timeout) {
-  int64_t lo = 0;
-  int64_t hi = 0;
-  LOCKSTEP_RETURN_IF_ERROR(KafkaStatus(
-      rd_kafka_query_watermark_offsets(handle_.get(), stream.topic.c_str(), stream.partition, &lo,
-                                       &hi, Milliseconds(timeout)),
-      "offsets of " + ToString(stream)));
+  const auto deadline = steady_clock::now() + timeout;
+  LOCKSTEP_ASSIGN_OR_RETURN(const int64_t lo,
+                            AskOffset(stream, RD_KAFKA_OFFSET_BEGINNING, deadline));
+  LOCKSTEP_ASSIGN_OR_RETURN(const int64_t hi, AskOffset(stream, RD_KAFKA_OFFSET_END, deadline));
   return LogOffsets{Offset(lo), Offset(hi)};
 }
 
 absl::StatusOr<Offset> KafkaReader::OffsetAtTime(const StreamName& stream, int64_t timestamp_ms,
                                                  std::chrono::milliseconds timeout) {
-  const KafkaPartitionList list = ListOf(stream);
-  list->elems[0].offset = timestamp_ms;
-  const rd_kafka_resp_err_t error =
-      rd_kafka_offsets_for_times(handle_.get(), list.get(), Milliseconds(timeout));
-  LOCKSTEP_RETURN_IF_ERROR(
-      KafkaStatus(error == RD_KAFKA_RESP_ERR_NO_ERROR ? list->elems[0].err : error,
-                  "offset of " + ToString(stream) + " at time " + std::to_string(timestamp_ms)));
-  if (list->elems[0].offset >= 0) return Offset(list->elems[0].offset);
-  LOCKSTEP_ASSIGN_OR_RETURN(const LogOffsets offsets, Offsets(stream, timeout));
-  return offsets.hi_offset;
+  const auto deadline = steady_clock::now() + timeout;
+  LOCKSTEP_ASSIGN_OR_RETURN(int64_t offset, AskOffset(stream, timestamp_ms, deadline));
+  if (offset < 0) {
+    LOCKSTEP_ASSIGN_OR_RETURN(offset, AskOffset(stream, RD_KAFKA_OFFSET_END, deadline));
+  }
+  return Offset(offset);
 }
 
 }  // namespace lockstep

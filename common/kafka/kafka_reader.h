@@ -87,7 +87,7 @@ class KafkaReader {
   // reader that goes straight on; one that reads here and there knows better when.
   void WakeFetcher();
 
-  // Asks the broker now.
+  // Asks the broker now. UNAVAILABLE: it did not answer within `timeout`.
   absl::StatusOr<LogOffsets> Offsets(const StreamName& stream, std::chrono::milliseconds timeout);
   // The lowest offset whose timestamp is at or above `timestamp_ms`; hi_offset when there is none.
   absl::StatusOr<Offset> OffsetAtTime(const StreamName& stream, int64_t timestamp_ms,
@@ -103,6 +103,9 @@ class KafkaReader {
 
   KafkaReader(KafkaHandle handle, const KafkaReaderOptions& options, bool fetcher_wakes_itself);
   absl::StatusOr<Started*> Find(const StreamName& stream);
+  // OffsetAtTime as the broker answers it: negative, none; also RD_KAFKA_OFFSET_BEGINNING and _END.
+  absl::StatusOr<int64_t> AskOffset(const StreamName& stream, int64_t timestamp_ms,
+                                    std::chrono::steady_clock::time_point deadline);
   absl::Status SetPaused(const StreamName& stream, bool paused);
   void Take(rd_kafka_message_t* raw, ReaderBatch& batch);
   void ServeEvents();

@@ -344,6 +344,29 @@ TEST_F(KafkaTest, ReaderGoesOnWhenTheBrokerComesBack) {
   EXPECT_EQ(batch.records.size(), 3u);
 }
 
+TEST_F(KafkaTest, OffsetsAreNotWaitedForBeyondTheTimeoutWhileTheBrokerIsAway) {
+  Write(*Producer(), 0, 3);
+  const auto reader = Reader();
+  ASSERT_TRUE(reader->Offsets(kStream, kPatience).ok());  // It knows the leader: no question first.
+  cluster_->SetBrokerDown(1);
+  const auto began = steady_clock::now();
+  const auto offsets = reader->Offsets(kStream, milliseconds(300));
+  EXPECT_EQ(offsets.status().code(), absl::StatusCode::kUnavailable) << offsets.status();
+  EXPECT_LT(steady_clock::now() - began, std::chrono::seconds(3));
+  cluster_->SetBrokerUp(1);
+  EXPECT_EQ(reader->Offsets(kStream, kPatience)->hi_offset, Offset(3));
+}
+
+TEST_F(KafkaTest, AnAnswerThatIsLateIsNotWaitedFor) {
+  const auto reader = Reader();
+  ASSERT_TRUE(reader->Offsets(kStream, kPatience).ok());
+  cluster_->SetRoundTrip(1, 5'000);
+  const auto began = steady_clock::now();
+  EXPECT_EQ(reader->Offsets(kStream, milliseconds(300)).status().code(),
+            absl::StatusCode::kUnavailable);
+  EXPECT_LT(steady_clock::now() - began, std::chrono::seconds(3));
+}
+
 TEST_F(KafkaTest, AdminKnowsTheClusterAndItsTopics) {
   const auto admin = KafkaAdmin::Open({.brokers = cluster_->brokers(), .properties = {}}).value();
   EXPECT_FALSE(admin->ClusterId(kPatience).value().empty());
