@@ -116,11 +116,14 @@ void EngineLoop::ListDoubtful(const ReadyRecord& record) {
   if (record.view.key.has_value()) listed.key = std::string(*record.view.key);
 }
 
-void EngineLoop::EndListing(const absl::Status& listed) {
+absl::Status EngineLoop::EndListing(const absl::Status& resolved, const absl::Status& listed) {
   buffer_->parking().Clear();
-  if (listed.ok()) return;
+  if (listed.ok()) return resolved;
   Log(LogLevel::kWarn, "in_doubt_list_incomplete",
       {{"stream", options_.reader.stream}, {"why", listed}});
+  if (!absl::IsCancelled(listed)) return resolved;
+  result_.held_in_doubt = false;
+  return listed;
 }
 
 // ---------------------------------------------------------------- running

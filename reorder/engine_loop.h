@@ -89,8 +89,9 @@ class EngineLoop : public StreamRunner, private SinkHost {
 
   // Adds to what is in doubt, for the operator to ask the outside with.
   void ListDoubtful(const ReadyRecord& record);
-  // Clears what listing has parked.
-  void EndListing(const absl::Status& listed);
+  // Clears what listing has parked. Returns what became of the doubt, `resolved`; CANCELLED if a
+  // stop ended the listing: nothing is decided then, the next start lists all of it.
+  absl::Status EndListing(const absl::Status& resolved, const absl::Status& listed);
 
   StreamEngineOptions options_;  // What OpenGate and the budget's share do not change is constant.
   Ledger* const ledger_;

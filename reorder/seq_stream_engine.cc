@@ -61,16 +61,11 @@ absl::Status SeqStreamEngine::ResolveDoubt() {
   const char* by = CanBeAsked(doubt.sink) ? "sink" : gate_->resends() ? "resend" : "skip";
   const bool skipped = !CanBeAsked(doubt.sink) && !gate_->resends();
   if (!resolved.ok() || skipped) {
-    const absl::Status listed = ListInDoubt(done);
-    EndListing(listed);
-    // The next start skips it, and lists all of it.
-    if (resolved.ok() && absl::IsCancelled(listed)) return listed;
+    LOCKSTEP_RETURN_IF_ERROR(EndListing(resolved, ListInDoubt(done)));
   }
-  if (resolved.ok()) {
-    Log(LogLevel::kWarn, "in_doubt_resolved",
-        {{"stream", options_.reader.stream}, {"group", options_.group}, {"by", by}});
-  }
-  return resolved;
+  Log(LogLevel::kWarn, "in_doubt_resolved",
+      {{"stream", options_.reader.stream}, {"group", options_.group}, {"by", by}});
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<SeqGate::Outside>> SeqStreamEngine::AskOutside() {

@@ -60,20 +60,18 @@ absl::Status StreamEngine::ResolveDoubt() {
   const std::optional<Position> done = gate_->done();
   const absl::Status resolved = gate_->Resolve(doubt);
   result_.held_in_doubt = IsInDoubt(resolved);
-  if (resolved.ok() && was_in_doubt) {
-    Log(LogLevel::kWarn, "in_doubt_resolved",
-        {{"stream", options_.reader.stream},
-         {"group", options_.group},
-         {"done", gate_->done().has_value() ? ToString(*gate_->done()) : "none"},
-         {"intent", ToString(*gate_->intent())}});
-  }
-  const bool skipped = resolved.ok() && was_in_doubt && doubt.sink == SinkKind::kBlind &&
-                       options_.in_doubt == InDoubtPolicy::kSkip;
-  if ((!resolved.ok() && was_in_doubt) || skipped) {
+  if (!was_in_doubt) return resolved;
+  const bool skipped = doubt.sink == SinkKind::kBlind && options_.in_doubt == InDoubtPolicy::kSkip;
+  if (!resolved.ok() || skipped) {
     options_.reader.after = done;
-    EndListing(ListInDoubt());
+    LOCKSTEP_RETURN_IF_ERROR(EndListing(resolved, ListInDoubt()));
   }
-  return resolved;
+  Log(LogLevel::kWarn, "in_doubt_resolved",
+      {{"stream", options_.reader.stream},
+       {"group", options_.group},
+       {"done", gate_->done().has_value() ? ToString(*gate_->done()) : "none"},
+       {"intent", ToString(*gate_->intent())}});
+  return absl::OkStatus();
 }
 
 // Reads what lies in (done, intent], for the operator to ask the outside with.
@@ -84,6 +82,7 @@ absl::Status StreamEngine::ListInDoubt() {
   std::vector<ReadyRecord> records;
   int empty = 0;
   while (empty < 10) {
+    if (stop_requested()) return absl::CancelledError("stopped while what is in doubt was listed");
     LOCKSTEP_RETURN_IF_ERROR(reader->Next(records, milliseconds(500)));
     empty = records.empty() && reader->waiting().has_value() ? empty + 1 : 0;
     for (const ReadyRecord& record : records) {

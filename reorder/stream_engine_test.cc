@@ -510,6 +510,39 @@ TEST_F(StreamEngineTest, ReplayAfterAFailoverGivesTheDeadSitesOrder) {
   EXPECT_THAT(sink.seen, ElementsAre("A1=A1+", "B1=B1+", "A2=A2+", "B2=B2", "A3=A3"));
 }
 
+TEST_F(StreamEngineTest, AStopEndsTheListingOfWhatIsInDoubtAndNothingIsDecided) {
+  constexpr int64_t kRecords = 300;
+  Open("A", cluster_id_);
+  std::vector<std::string> words;
+  for (int64_t seq = 1; seq <= kRecords; ++seq) words.push_back(absl::StrCat("A", seq));
+  Write(kTopic, words);
+  Append("A", 1, absl::StrCat("{[0,", kRecords, ")}"));
+  const auto opened = gate_.OpenGate("g", {{kTopic, 0}}, true);
+  MoveCursorRequest move;
+  move.group = "g";
+  move.stream = stream_;
+  move.term = opened.value.cursors.at(0).term;
+  move.intent = At(1, kRecords - 1);
+  ASSERT_TRUE(gate_.MoveCursor(move).committed());
+
+  for (const InDoubtPolicy policy : {InDoubtPolicy::kHold, InDoubtPolicy::kSkip}) {
+    StreamEngineOptions options = Options();
+    options.in_doubt = policy;
+    options.old_gate_is_dead = true;
+    options.reader.batch_records_max = 1;  // The list is long: it takes as many steps as records.
+    ListSink sink(SinkKind::kBlind);
+    StreamProgress progress;
+    int asked = 0;
+    const StreamResult result =
+        StreamEngine(options, gate_, sink, progress).Run([&] { return ++asked > 3; });
+    EXPECT_EQ(result.exit_code, ExitCode::kInterrupted) << result.why;
+    EXPECT_FALSE(result.held_in_doubt);
+    EXPECT_LT(result.in_doubt, kRecords);
+    EXPECT_THAT(sink.seen, IsEmpty());
+    EXPECT_EQ(CursorNow().done, std::nullopt);
+  }
+}
+
 TEST_F(StreamEngineTest, ReplayWithDoubtIsHeldOrResendsWhatIsInDoubtOnly) {
   Open("A", cluster_id_);
   Write(kTopic, {"A1", "A2", "A3"});
