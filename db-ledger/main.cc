@@ -57,6 +57,10 @@ std::vector<Command> AddCommands(Program& program, LedgerArguments& a) {
   CLI::App& seal =
       program.AddCommand("seal", "Open and close for a producer that will not come back");
   seal.add_option("PRODUCER", a.producer, "Its name")->required();
+  program.CommandLineOnly(seal.add_flag(
+      "--retired", a.retired,
+      "It is a Kafka sink (GROUP@TOPIC/PARTITION) that is given up for ever: nobody "
+      "may start under its name again, and prune waits for it no longer (--execute)"));
   AddYes(program, seal, a);
 
   CLI::App& why = program.AddCommand(

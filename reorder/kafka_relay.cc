@@ -1,8 +1,10 @@
 #include "reorder/kafka_relay.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <optional>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -12,6 +14,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/log/log.h"
+#include "db-ledger/kafka_sinks.h"
 #include "producer/producer.h"
 #include "producer/source_event.h"
 
@@ -21,17 +24,45 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kLookEvery{20};
-constexpr std::chrono::milliseconds kIdleProof{500};
+constexpr std::chrono::milliseconds kIdleProof{5'000};
+constexpr std::chrono::milliseconds kIdleProofInFlight{500};
 constexpr size_t kInFlightBytesMax = size_t{32} << 20;  // A stream; half as much is queued for it.
 
 bool AllAcknowledged(const StreamSourceFacts::Facts& facts) {
   return CompareSourcePositions(facts.acknowledged, facts.last_given) >= 0;
 }
 
+struct StopAsked {
+  steady_clock::time_point at;
+  std::string last_given;  // By the source, then.
+};
+
+// A stopped source is not asked any more. So that it can be told from one that has work left, one
+// that has nothing to give is first heard to say so, for a while; what is in flight has its drain
+// timeout still to come.
+bool MayStop(const StopAsked& stop, const StreamSourceFacts::Facts& facts,
+             std::chrono::milliseconds drain_timeout) {
+  if (facts.nothing_came || facts.waiting || facts.last_given != stop.last_given) return true;
+  const auto patience =
+      AllAcknowledged(facts) ? std::min(kIdleProof, drain_timeout) : kIdleProofInFlight;
+  return steady_clock::now() - stop.at > patience;
+}
+
 }  // namespace
 
 std::string RelayProducerName(const std::string& group, const StreamName& input) {
   return absl::StrCat(group, "@", ToString(input));
+}
+
+absl::StatusOr<std::optional<Position>> RelaySentUpTo(Ledger& ledger, const std::string& group,
+                                                      const StreamName& input) {
+  const std::string name = RelayProducerName(group, input);
+  LOCKSTEP_RETURN_IF_ERROR(CheckNotRetired(ledger, name));
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<KafkaSink> sinks, ReadKafkaSinks(ledger));
+  for (const KafkaSink& sink : sinks) {
+    if (sink.producer.name == name) return sink.sent;
+  }
+  return std::nullopt;
 }
 
 KafkaRelay::KafkaRelay(KafkaRelayOptions options, OpenLedger open_ledger, StreamProgress& progress)
@@ -43,6 +74,7 @@ KafkaRelay::KafkaRelay(KafkaRelayOptions options, OpenLedger open_ledger, Stream
 
 // A producer's first open makes its head, as a gate's makes its cursor: recover goes on with one.
 absl::Status KafkaRelay::Check(Ledger& ledger) const {
+  LOCKSTEP_RETURN_IF_ERROR(CheckNotRetired(ledger, name_));
   if (options_.mode == ReorderMode::kRecover) {
     LOCKSTEP_ASSIGN_OR_RETURN(const Ledger::Now now, ledger.ReadNow());
     if (now.epoch < Epoch(2)) {
@@ -101,8 +133,7 @@ absl::Status KafkaRelay::Relay(const StopRequested& stop_requested, StreamResult
   ProducerOptions options;
   options.name = name_;
   // The output belongs to it: a group that writes to two topics would mix up their places.
-  options.source =
-      absl::StrCat("stream:", ToString(options_.source.reader.stream), "?to=", options_.topic);
+  options.source = ToString(KafkaSinkSource{options_.source.reader.stream, options_.topic});
   options.topic = options_.topic;
   options.kafka = options_.kafka;
   options.payload_in_ledger = options_.payload_in_ledger;
@@ -116,12 +147,15 @@ absl::Status KafkaRelay::Relay(const StopRequested& stop_requested, StreamResult
           "what the mirror loses of it with the site can then be re-injected only from another "
           "surviving log; --payload-in-ledger keeps it"}});
   }
-  auto source =
-      std::make_unique<StreamSource>(options_.source, std::move(source_ledger), facts_, *progress_);
+  StreamSourceOptions source_options = options_.source;
+  source_options.producer = name_;
+  source_options.stop_requested = stop_requested;
+  auto source = std::make_unique<StreamSource>(std::move(source_options), std::move(source_ledger),
+                                               facts_, *progress_);
   Producer producer(std::move(options), std::move(source), std::move(ledger));
 
   absl::Status status;
-  std::optional<steady_clock::time_point> stop_asked;
+  std::optional<StopAsked> stop;
   std::atomic<bool> ended{false};
   std::thread thread([&] {
     status = producer.Run();
@@ -129,11 +163,9 @@ absl::Status KafkaRelay::Relay(const StopRequested& stop_requested, StreamResult
   });
   while (!ended) {
     if (stop_requested()) {
-      if (!stop_asked.has_value()) stop_asked = steady_clock::now();
-      // All that was given is acknowledged: the source is asked once more whether there is nothing.
       const StreamSourceFacts::Facts facts = facts_->Get();
-      const bool perhaps_idle = !facts.nothing_came && AllAcknowledged(facts);
-      if (!perhaps_idle || steady_clock::now() - *stop_asked > kIdleProof) producer.Stop();
+      if (!stop.has_value()) stop = {steady_clock::now(), facts.last_given};
+      if (MayStop(*stop, facts, options_.drain_timeout)) producer.Stop();
     }
     const ProducerProgress now = producer.progress();
     progress_->emitted = now.records;

@@ -13,6 +13,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -27,6 +28,12 @@ namespace lockstep {
 // `GROUP@TOPIC/PARTITION`, of the input: the same at both sites, another one for every group and
 // stream (a topic's name has no `@`).
 std::string RelayProducerName(const std::string& group, const StreamName& input);
+
+// Where a run of this group would go on: above what its rows say; nullopt: at the start. What a
+// dead process left between Kafka and the ledger is not looked at, so a run may begin a little
+// later. FAILED_PRECONDITION: it is retired.
+absl::StatusOr<std::optional<Position>> RelaySentUpTo(Ledger& ledger, const std::string& group,
+                                                      const StreamName& input);
 
 struct KafkaRelayOptions {
   ReorderMode mode = ReorderMode::kGate;  // kGate or kRecover.

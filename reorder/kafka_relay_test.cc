@@ -20,6 +20,7 @@
 #include "common/kafka/kafka_reader.h"
 #include "common/kafka/mock_cluster.h"
 #include "common/model/record_header.h"
+#include "db-ledger/kafka_sinks.h"
 #include "db-ledger/memory_ledger.h"
 
 namespace lockstep {
@@ -217,7 +218,7 @@ class KafkaRelayTest : public testing::Test {
                                        " ", std::string(header.producer), "/", header.seq.value()));
         EXPECT_EQ(message.key(), "k");
         EXPECT_EQ(message.Header("h"), "x");
-        EXPECT_EQ(message.timestamp_ms() % 1000, header.seq.value());
+        EXPECT_EQ(message.timestamp_ms() - 1'700'000'000'000, header.seq.value());
       }
     }
     return records;
@@ -244,6 +245,10 @@ class KafkaRelayTest : public testing::Test {
     return KafkaRelay(
                options, [this] { return OpenLedger(); }, progress_)
         .Run(stop);
+  }
+  void Retire(Retirement retirement) {
+    const StepInfo step = RetirementStep(RelayProducerName("g", {kInput, 0}), retirement);
+    ASSERT_TRUE(OpenLedger("admin")->RecordStep(step).committed());
   }
   void BeginEpoch() {
     const Epoch now = OpenLedger("admin")->ReadNow().value().epoch;
@@ -306,6 +311,89 @@ TEST_F(KafkaRelayTest, OneThatWaitsForARowSaysSoWhenItIsStopped) {
       options, [this] { return progress_.emitted == 1 && progress_.waiting_since_ms.load() != 0; });
   EXPECT_EQ(result.exit_code, ExitCode::kInterrupted) << result.why;
   EXPECT_TRUE(result.waiting);
+}
+
+// It is told to stop when it begins to write, and cannot have read all by then.
+TEST_F(KafkaRelayTest, OneThatIsStoppedWithABacklogSaysSoAndTheNextStartGoesOnBehindIt) {
+  constexpr int64_t kRecords = 50'000;
+  OpenInput(cluster_id_);
+  Write(1, kRecords);
+  Append(1, absl::StrCat("{[0,", kRecords, ")}"));
+  KafkaRelayOptions options = Options();
+  options.source.until_end = false;
+  const StreamResult stopped = Run(options, [this] { return progress_.ready.load(); });
+  EXPECT_EQ(stopped.exit_code, ExitCode::kInterrupted) << stopped.why;
+  ASSERT_LT(stopped.emitted, kRecords);
+  options.source.until_end = true;
+  const StreamResult rest = Run(options);
+  EXPECT_EQ(rest.exit_code, ExitCode::kYes) << rest.why;
+  EXPECT_EQ(stopped.emitted + rest.emitted, kRecords);
+  std::vector<std::string> expected;
+  for (int64_t i = 0; i < kRecords; ++i) {
+    expected.push_back(absl::StrCat("A", i + 1, " 1:", i, " g@orders/0/", i + 1));
+  }
+  EXPECT_EQ(Log(), expected);
+}
+
+TEST_F(KafkaRelayTest, HowMuchIsToBeWrittenIsSaidAtTheStart) {
+  OpenInput(cluster_id_);
+  Write(1, 4);
+  Append(1, "{[0,1)}");
+  EXPECT_EQ(Run(Options()).emitted, 1);
+  Append(2, "{[1,4)}");
+  StreamProgress progress;
+  const StreamResult result = KafkaRelay(
+                                  Options(), [this] { return OpenLedger(); }, progress)
+                                  .Run([] { return false; });
+  EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+  EXPECT_EQ(progress.expected, 3);
+  EXPECT_EQ(progress.emitted, 3);
+}
+
+TEST_F(KafkaRelayTest, WhereARunWouldGoOnIsWhatItsRowsSay) {
+  OpenInput(cluster_id_);
+  const auto at = [this] { return RelaySentUpTo(*OpenLedger(), "g", {kInput, 0}); };
+  EXPECT_EQ(at().value(), std::nullopt);
+  Write(1, 2);
+  Append(1, "{[0,2)}");
+  EXPECT_EQ(Run(Options()).emitted, 2);
+  EXPECT_EQ(at().value(), (Position{Epoch(1), Offset(1)}));
+  EXPECT_EQ(RelaySentUpTo(*OpenLedger(), "h", {kInput, 0}).value(), std::nullopt);
+  Retire(Retirement::kRetired);
+  EXPECT_TRUE(absl::IsFailedPrecondition(at().status()));
+}
+
+TEST_F(KafkaRelayTest, ARetiredOneIsRefusedAndSoIsOneThatIsJustBeingRetired) {
+  OpenInput(cluster_id_);
+  Write(1, 1);
+  Append(1, "{[0,1)}");
+  EXPECT_EQ(Run(Options()).emitted, 1);
+  for (const Retirement retirement : {Retirement::kRetiring, Retirement::kRetired}) {
+    Retire(retirement);
+    const StreamResult result = Run(Options());
+    EXPECT_EQ(result.exit_code, ExitCode::kRefused);
+    EXPECT_THAT(std::string(result.why.message()), HasSubstr("another --group"));
+  }
+  KafkaRelayOptions another = Options();
+  another.group = "h";
+  EXPECT_EQ(Run(another).emitted, 1);
+}
+
+// As if it had lost its delivery when it was sealed, and taken a new term: only the journal says
+// it.
+TEST_F(KafkaRelayTest, OneThatRunsThoughItWasRetiredEndsByItself) {
+  OpenInput(cluster_id_);
+  Write(1, 1);
+  Append(1, "{[0,1)}");
+  KafkaRelayOptions options = Options();
+  options.source.until_end = false;
+  bool retired = false;
+  const StreamResult result = Run(options, [&] {
+    if (progress_.emitted == 1 && !std::exchange(retired, true)) Retire(Retirement::kRetired);
+    return false;
+  });
+  EXPECT_EQ(result.exit_code, ExitCode::kRefused);
+  EXPECT_THAT(std::string(result.why.message()), HasSubstr("was retired"));
 }
 
 TEST_F(KafkaRelayTest, RecoverWantsAHeadOfItsName) {

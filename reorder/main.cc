@@ -50,6 +50,21 @@ absl::Status UnlessStopped(const absl::Status& status, bool stop_requested) {
 
 // ---------------------------------------------------------------- --plan
 
+// Where a run would begin: above the group's cursor, or what the Kafka sink's own rows say.
+absl::StatusOr<std::optional<Position>> PlanAfter(const ReorderOptions& options,
+                                                  const StreamName& stream, StreamId id,
+                                                  Ledger& ledger) {
+  if (options.engine.from_start || options.engine.mode == ReorderMode::kReplay) return std::nullopt;
+  if (options.sink_spec.kind == SinkSpec::Kind::kKafka) {
+    return RelaySentUpTo(ledger, options.group, stream);
+  }
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<Cursor> cursors, ledger.ReadCursors());
+  for (const Cursor& cursor : cursors) {
+    if (cursor.group == options.group && cursor.stream == id) return cursor.done;
+  }
+  return std::nullopt;
+}
+
 absl::StatusOr<StreamPlan> PlanOne(const CommonOptions& common, const ReorderOptions& options,
                                    const Discovered& found, const StreamName& stream,
                                    Ledger& ledger, const StopRequest& stop) {
@@ -64,14 +79,7 @@ absl::StatusOr<StreamPlan> PlanOne(const CommonOptions& common, const ReorderOpt
   if (reader.stream_id == StreamId()) {
     return absl::NotFoundError("the ledger knows no stream " + ToString(stream));
   }
-  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<Cursor> cursors, ledger.ReadCursors());
-  const bool from_cursor =
-      !options.engine.from_start && options.engine.mode != ReorderMode::kReplay;
-  for (const Cursor& cursor : cursors) {
-    if (from_cursor && cursor.group == options.group && cursor.stream == reader.stream_id) {
-      reader.after = cursor.done;
-    }
-  }
+  LOCKSTEP_ASSIGN_OR_RETURN(reader.after, PlanAfter(options, stream, reader.stream_id, ledger));
   return PlanStream(reader, ledger, options.Budget(found.streams.size()),
                     options.engine.stall_timeout, [&] { return stop.requested(); });
 }
@@ -141,8 +149,11 @@ std::unique_ptr<StreamRunner> MakeRelay(const CommonOptions& common, const Reord
   relay.payload_in_ledger = options.payload_in_ledger;
   relay.foreign_passes = options.engine.reader.foreign == ForeignPolicy::kPass;
   relay.drain_timeout = engine.drain_timeout;
-  relay.source = {engine.group, engine.until_end, engine.stall_timeout, engine.buffer,
-                  engine.reader};
+  relay.source.group = engine.group;
+  relay.source.until_end = engine.until_end;
+  relay.source.stall_timeout = engine.stall_timeout;
+  relay.source.buffer = engine.buffer;
+  relay.source.reader = engine.reader;
   return std::make_unique<KafkaRelay>(
       relay,
       [common]() -> absl::StatusOr<std::unique_ptr<Ledger>> { return ConnectLedger(common); },

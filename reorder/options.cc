@@ -324,7 +324,8 @@ void ReorderOptions::ValidateAssignment(const CommonOptions& common,
   refuse(sink_spec.kind == SinkSpec::Kind::kJsonl && !TakesStdout(sink_spec),
          "--sink jsonl:FILE: one process has the file, and the next one could not go on in it");
   refuse(sink_spec.kind == SinkSpec::Kind::kKafka,
-         "--sink kafka: its producers do not change places yet");
+         "--sink kafka: each stream's sink is a producer of its own, and a process does not hand a "
+         "producer over to another one; give each process its streams by --stream instead");
 }
 
 ParkingBudget ReorderOptions::Budget(size_t streams) const {

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "common/base/status_macros.h"
+#include "db-ledger/kafka_sinks.h"
 
 namespace lockstep {
 namespace {
@@ -16,6 +17,7 @@ using std::chrono::steady_clock;
 
 constexpr size_t kReadyRecordsMax = 1'000;  // One poll's; they are copied.
 constexpr milliseconds kUnknownPause{200};
+constexpr milliseconds kLookForRetirementEvery{5'000};
 
 std::optional<std::string> Owned(const std::optional<std::string_view>& view) {
   if (!view.has_value()) return std::nullopt;
@@ -46,12 +48,16 @@ StreamSource::StreamSource(StreamSourceOptions options, std::unique_ptr<Ledger> 
       buffer_(Buffer::Make(options_.buffer, options_.reader)),
       waiting_log_(options_.reader.stream, options_.group, progress.waiting_since_ms) {
   options_.reader.batch_records_max = kReadyRecordsMax;
+  if (options_.stop_requested) buffer_->StopWhen(options_.stop_requested);
 }
 
 StreamSource::~StreamSource() = default;
 
 // The ledger that knows the resume point is the one that has the stream: it cannot be behind.
+// The producer has opened: whoever retires it after this look seals what was opened.
 absl::Status StreamSource::Start(const ResumePoint& point) {
+  LOCKSTEP_RETURN_IF_ERROR(CheckNotRetired(*ledger_, options_.producer));
+  retirement_looked_at_ = steady_clock::now();
   LOCKSTEP_RETURN_IF_ERROR(buffer_->Open());
   const std::string& from =
       point.floor.empty() && point.checkpoint ? *point.checkpoint : point.floor;
@@ -85,16 +91,21 @@ absl::StatusOr<bool> StreamSource::OpenReader() {
 absl::Status StreamSource::Poll(size_t max, milliseconds timeout,
                                 std::vector<SourceEvent>& events) {
   if (next_ == ready_.size()) {
-    absl::Status status = Next(timeout);
+    absl::Status status = CheckRetirement();
+    if (status.ok()) status = Next(timeout);
     if (status.ok()) status = LookAround();
     NoteFacts();
-    if (!status.ok()) return status;
+    if (!status.ok()) {
+      MutexLock lock(facts_->mu_);
+      facts_->facts_.nothing_came = false;  // Nobody knows.
+      return status;
+    }
   }
   while (next_ < ready_.size() && events.size() < max) {
     events.push_back(ToEvent(ready_[next_++], headers_));
   }
   MutexLock lock(facts_->mu_);
-  facts_->facts_.nothing_came = events.empty() && buffer_->parking().stats().records == 0;
+  facts_->facts_.nothing_came = events.empty() && (reader_ == nullptr || reader_->nothing_left());
   if (!events.empty()) facts_->facts_.last_given = events.back().at;
   return absl::OkStatus();
 }
@@ -112,6 +123,7 @@ absl::Status StreamSource::Next(milliseconds timeout) {
     }
   }
   const absl::Status status = reader_->Next(ready_, timeout);
+  given_ += static_cast<int64_t>(ready_.size());
   if (!ready_.empty()) options_.reader.after = ready_.back().position;
   if (absl::IsUnavailable(status)) {
     // Final for this reader; another one begins where it stood.
@@ -129,6 +141,15 @@ absl::Status StreamSource::Next(milliseconds timeout) {
     facts_->facts_.end = StreamEnd{StreamExitCode(status), status};
   }
   return status;
+}
+
+// A ledger that does not answer says nothing about it.
+absl::Status StreamSource::CheckRetirement() {
+  const auto now = steady_clock::now();
+  if (now - retirement_looked_at_ < kLookForRetirementEvery) return absl::OkStatus();
+  retirement_looked_at_ = now;
+  const absl::Status looked = CheckNotRetired(*ledger_, options_.producer);
+  return absl::IsFailedPrecondition(looked) ? looked : absl::OkStatus();
 }
 
 // Has it come to its end, or does it wait for something that will not come?
@@ -157,6 +178,9 @@ void StreamSource::NoteFacts() {
   progress_->parked_records = buffer_->parking().stats().records;
   progress_->parked_bytes = buffer_->parking().stats().bytes;
   progress_->spill_bytes = buffer_->spill_bytes();
+  if (progress_->expected == 0 && reader_ != nullptr && reader_->read_a_page()) {
+    progress_->expected = given_ + reader_->Left();
+  }
   MutexLock lock(facts_->mu_);
   StreamSourceFacts::Facts& facts = facts_->facts_;
   facts.parking = buffer_->parking().stats();

@@ -10,13 +10,17 @@
 // durable yet. But the row of what comes of it is written later into the same ledger, and what is
 // durable there is a prefix (one WAL): if this row is lost, so is that one, and its record is void.
 //
-// A new epoch ends it (FAILED_PRECONDITION, *fenced*): the producer has lost its term, too.
+// A new epoch ends it (FAILED_PRECONDITION, *fenced*): the producer has lost its term, too. So does
+// its retirement (kafka_sinks.h), which is looked for at the start and every few seconds: a
+// producer that lost its delivery just when it was sealed takes a new term, and would not notice.
 //
 // On one thread at a time, as every Source; the facts are for any thread.
 #ifndef LOCKSTEP_REORDER_STREAM_SOURCE_H_
 #define LOCKSTEP_REORDER_STREAM_SOURCE_H_
 
 #include <chrono>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -37,11 +41,14 @@
 namespace lockstep {
 
 struct StreamSourceOptions {
-  std::string group = {};  // For messages.
-  bool until_end = false;  // Ends behind what the ledger names at the start.
+  std::string group = {};     // For messages.
+  std::string producer = {};  // Whose source it is; retired: refused.
+  bool until_end = false;     // Ends behind what the ledger names at the start.
   std::chrono::milliseconds stall_timeout{30'000};
   BufferOptions buffer = {};
   StreamReaderOptions reader = {};  // As StreamEngineOptions'.
+  // Ends what the buffer waits for; null: never. Called on the source's thread.
+  std::function<bool()> stop_requested = nullptr;
 };
 
 // What a source leaves behind; it dies with its producer. Thread-safe.
@@ -53,8 +60,8 @@ class StreamSourceFacts {
     ParkingStats parking = {};
     int64_t polls = 0;
     int64_t wire_bytes = 0;
-    bool waiting = false;         // For something, when it was last asked, and …
-    bool nothing_came = false;    // … there was nothing, and nothing is parked.
+    bool waiting = false;         // For something, when it was last asked.
+    bool nothing_came = false;    // Nor was there anything, in ledger or log, that was not given.
     std::string last_given = {};  // Source position.
     std::string acknowledged = {};
   };
@@ -71,7 +78,7 @@ class StreamSourceFacts {
 
 class StreamSource final : public Source {
  public:
-  // `progress` must outlive it; its parked_… and waiting_since_ms are kept up to date.
+  // `progress` must outlive it; its expected, parked_… and waiting_since_ms are kept up to date.
   StreamSource(StreamSourceOptions options, std::unique_ptr<Ledger> ledger,
                std::shared_ptr<StreamSourceFacts> facts, StreamProgress& progress);
   ~StreamSource() override;
@@ -85,6 +92,7 @@ class StreamSource final : public Source {
  private:
   absl::StatusOr<bool> OpenReader();
   absl::Status Next(std::chrono::milliseconds timeout);
+  absl::Status CheckRetirement();
   absl::Status LookAround();
   void NoteFacts();
 
@@ -97,7 +105,9 @@ class StreamSource final : public Source {
   std::vector<ReadyRecord> ready_;
   size_t next_ = 0;  // Of ready_.
   std::vector<HeaderView> headers_;
+  int64_t given_ = 0;  // Records, by all readers.
   bool ended_ = false;
+  std::chrono::steady_clock::time_point retirement_looked_at_{};
   WaitingLog waiting_log_;
 };
 

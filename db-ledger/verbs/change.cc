@@ -1,15 +1,16 @@
 // lockstep-ledger seal, begin-epoch, solo off, cursor set, prune: what changes the ledger.
+#include <algorithm>
 #include <cstdio>
 #include <set>
 #include <string>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
 #include "common/base/status_macros.h"
 #include "common/config/terminal.h"
+#include "db-ledger/kafka_sinks.h"
 #include "db-ledger/order_reader.h"
 #include "db-ledger/verbs/verbs.h"
 
@@ -29,8 +30,9 @@ absl::StatusOr<std::optional<Position>> ParseAt(const std::string& text) {
 
 // Whether to go on; without --execute the plan is printed. CANCELLED if declined.
 absl::StatusOr<bool> Consented(const VerbContext& context, const std::string& question) {
+  const bool yes = context.common.yes || context.arguments.yes;
   LOCKSTEP_ASSIGN_OR_RETURN(const Consent consent,
-                            AskConsent(context.common.execute, context.common.yes, question));
+                            AskConsent(context.common.execute, yes, question));
   if (consent == Consent::kDeclined) return absl::CancelledError("declined");
   if (consent == Consent::kPlanOnly) {
     std::fprintf(stderr, "%s\nNothing was changed: add --execute.\n", question.c_str());
@@ -68,36 +70,101 @@ absl::StatusOr<BegunEpoch> BeginProven(Ledger& ledger, Epoch expected, const Ver
   return BegunEpoch{now.epoch, now.solo};
 }
 
-// A Kafka sink reads a stream and has no cursor on it: what it has read its own rows say, whose
-// source position is the stream's. It registers as `stream:TOPIC/PARTITION?to=TOPIC`.
+// Prune of a stream asks the Kafka sinks that read it, as it asks the cursors. Those being retired
+// may still run.
 absl::Status CheckKafkaSinks(Ledger& ledger, const StreamInfo& stream, Position below) {
-  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<ProducerInfo> producers, ledger.ListProducers());
-  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<StreamInfo> streams, ledger.ListStreams());
-  const std::string reads_it = absl::StrCat("stream:", ToString(stream.name), "?");
-  for (const ProducerInfo& producer : producers) {
-    if (!absl::StartsWith(producer.source, reads_it)) continue;
-    std::string at = producer.checkpoint.value_or("");
-    for (const StreamInfo& output : streams) {
-      if (!at.empty()) break;  // Else it writes to one stream only, and its head has the position.
-      LOCKSTEP_ASSIGN_OR_RETURN(
-          const StreamPage page,
-          ledger.ReadStream({.stream = output.id, .after = {}, .runs_per_producer_max = 1}));
-      for (const Head& head : page.heads) {
-        if (head.producer == producer.id) at = head.last_at;
-      }
-    }
-    const auto sent = ParsePosition(at);
-    if (sent.ok() && below <= Position{sent->epoch, sent->offset + 1}) continue;
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<KafkaSink> sinks, ReadKafkaSinks(ledger));
+  for (const KafkaSink& sink : sinks) {
+    if (sink.source.input != stream.name || sink.retirement == Retirement::kRetired) continue;
+    if (sink.sent && below <= Position{sink.sent->epoch, sink.sent->offset + 1}) continue;
     return absl::FailedPreconditionError(
-        absl::StrCat("the Kafka sink '", producer.name, "' has sent only up to ",
-                     sent.ok() ? ToString(*sent) : "nothing", " of ", ToString(stream.name)));
+        absl::StrCat("the Kafka sink '", sink.producer.name, "' has sent only up to ",
+                     sink.sent ? ToString(*sink.sent) : "nothing", " of ", ToString(stream.name),
+                     "; start it, or if it will not come back: lockstep-ledger seal ",
+                     sink.producer.name, " --retired --execute"));
   }
   return absl::OkStatus();
+}
+
+// The streams' names as a JSON array.
+absl::StatusOr<std::string> StreamsJson(Ledger& ledger, const std::vector<StreamId>& ids) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto streams, ledger.ListStreams());
+  std::vector<std::string> names;
+  for (const StreamId id : ids) {
+    for (const StreamInfo& stream : streams) {
+      if (stream.id == id) names.push_back(JsonString(ToString(stream.name)));
+    }
+  }
+  return JsonArray(names);
+}
+
+// FAILED_PRECONDITION: it is no Kafka sink.
+absl::StatusOr<KafkaSink> FindKafkaSink(Ledger& ledger, const std::string& name) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<ProducerInfo> producers, ledger.ListProducers());
+  const auto known =
+      std::find_if(producers.begin(), producers.end(),
+                   [&](const ProducerInfo& producer) { return producer.name == name; });
+  if (known == producers.end()) {
+    return absl::NotFoundError(
+        absl::StrCat("no producer ", name, "; lockstep-ledger status lists them"));
+  }
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<KafkaSink> sinks, ReadKafkaSinks(ledger));
+  for (const KafkaSink& sink : sinks) {
+    if (sink.producer.id == known->id) return sink;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("--retired is for a Kafka sink, which holds up prune of its input; ", name,
+                   " reads ", known->source, " and holds up none: lockstep-ledger seal ", name));
+}
+
+// In this order: see kafka_sinks.h.
+absl::StatusOr<std::vector<StreamId>> Retire(Ledger& ledger, const KafkaSink& sink) {
+  const std::string& name = sink.producer.name;
+  const auto record = [&](Retirement retirement) {
+    return StatusOfCommit(
+        Settle([&] { return ledger.RecordStep(RetirementStep(name, retirement)); }));
+  };
+  if (sink.retirement == Retirement::kNone) {
+    LOCKSTEP_RETURN_IF_ERROR(record(Retirement::kRetiring));
+  }
+  const auto sealed = Settle([&] { return ledger.Seal(name); });
+  LOCKSTEP_RETURN_IF_ERROR(StatusOfCommit(sealed));
+  LOCKSTEP_RETURN_IF_ERROR(record(Retirement::kRetired));
+  return sealed.value;
+}
+
+absl::StatusOr<ExitCode> RunRetire(const VerbContext& context) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto ledger, ConnectLedger(context, false));
+  LOCKSTEP_ASSIGN_OR_RETURN(const KafkaSink sink,
+                            FindKafkaSink(*ledger, context.arguments.producer));
+  const std::string input = ToString(sink.source.input);
+  LOCKSTEP_ASSIGN_OR_RETURN(
+      const bool go,
+      Consented(context,
+                absl::StrCat("Retire the Kafka sink ", sink.producer.name, ", which has written ",
+                             input, " up to ", TextPosition(sink.sent), " to ", sink.source.output,
+                             "? A process of it that still runs is fenced, what it has not written "
+                             "it never will, nobody may start under this name again, and prune of ",
+                             input, " does not wait for it. This cannot be undone.")));
+  std::vector<StreamId> sealed;
+  if (go) {
+    LOCKSTEP_ASSIGN_OR_RETURN(sealed, Retire(*ledger, sink));
+  }
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::string names, StreamsJson(*ledger, sealed));
+  Summary()
+      .Add("executed", go)
+      .Add("producer", sink.producer.name)
+      .Add("input", input)
+      .AddJson("sent", JsonPosition(sink.sent))
+      .AddJson("sealed", names)
+      .Print(context.common.format);
+  return ExitCode::kYes;
 }
 
 }  // namespace
 
 absl::StatusOr<ExitCode> RunSeal(const VerbContext& context) {
+  if (context.arguments.retired) return RunRetire(context);
   const std::string& producer = context.arguments.producer;
   LOCKSTEP_ASSIGN_OR_RETURN(const auto ledger, ConnectLedger(context, false));
   LOCKSTEP_RETURN_IF_ERROR(AskAtTerminal(
@@ -106,17 +173,8 @@ absl::StatusOr<ExitCode> RunSeal(const VerbContext& context) {
                             "has not ledgered never happened; the source sends it again later.")));
   const auto sealed = Settle([&] { return ledger->Seal(producer); });
   LOCKSTEP_RETURN_IF_ERROR(StatusOfCommit(sealed));
-  LOCKSTEP_ASSIGN_OR_RETURN(const auto streams, ledger->ListStreams());
-  std::vector<std::string> names;
-  for (const StreamId id : sealed.value) {
-    for (const StreamInfo& stream : streams) {
-      if (stream.id == id) names.push_back(JsonString(ToString(stream.name)));
-    }
-  }
-  Summary()
-      .Add("producer", producer)
-      .AddJson("sealed", JsonArray(names))
-      .Print(context.common.format);
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::string names, StreamsJson(*ledger, sealed.value));
+  Summary().Add("producer", producer).AddJson("sealed", names).Print(context.common.format);
   return ExitCode::kYes;
 }
 

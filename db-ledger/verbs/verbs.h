@@ -31,6 +31,7 @@ struct LedgerArguments {
   std::string group;                              // cursor set, why
   std::string at;                                 // cursor set: POS, SEQ or `none`; prune: POS
   std::string producer;                           // seal, cursor set
+  bool retired = false;                           // seal
   std::string cluster_id;                         // begin-epoch
   bool yes = false;                               // seal, solo off, begin-epoch: do not ask
   std::string reason;                             // begin-epoch
