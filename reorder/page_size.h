@@ -21,8 +21,9 @@ class PageSize {
 
   int64_t runs_per_producer() const { return runs_; }
 
-  // Learns from a page that was read with it. A page without runs says nothing.
-  void Saw(const StreamPage& page) {
+  // Learns from a page that was read with it. A page without runs says nothing. `producers_min`:
+  // the next page may have runs of so many, though this one had not.
+  void Saw(const StreamPage& page, int64_t producers_min = 1) {
     if (page.runs.empty()) return;
     int64_t ranges = 0;
     int64_t producers = 0;  // Those that have any; runs lie together by producer.
@@ -33,7 +34,8 @@ class PageSize {
       last = run.producer;
     }
     const auto runs = static_cast<int64_t>(page.runs.size());
-    const int64_t fitting = kRangesWanted * runs / std::max<int64_t>(1, ranges) / producers;
+    const int64_t fitting =
+        kRangesWanted * runs / std::max<int64_t>(1, ranges) / std::max(producers, producers_min);
     constexpr int64_t kGrowth = 8;
     runs_ = std::clamp<int64_t>(fitting, 1, std::min(kRunsMax, kGrowth * runs_));
   }

@@ -35,6 +35,12 @@ TEST(PageSize, StaysSmallWhereRunsAreLong) {
   EXPECT_EQ(size.runs_per_producer(), 1);
 }
 
+TEST(PageSize, OneProducersPageIsNoMeasureOfAPageOfMany) {
+  PageSize size;
+  for (int i = 0; i < 5; ++i) size.Saw(Page(1, size.runs_per_producer(), 1), 1'000);
+  EXPECT_EQ(size.runs_per_producer(), 100);
+}
+
 TEST(PageSize, APageWithoutRunsSaysNothing) {
   PageSize size;
   size.Saw(Page(2, 4, 1));

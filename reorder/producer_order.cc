@@ -30,6 +30,29 @@ ProducerOrder::ProducerOrder(ProducerOrderOptions options, std::map<ProducerId, 
 
 // ---------------------------------------------------------------- the ledger
 
+RunMarks ProducerOrder::MarksToRead(int64_t runs_per_producer) {
+  constexpr RunKey kBehindAll{Epoch(INT64_MAX), Seq(INT64_MAX)};
+  RunMarks marks = marks_;
+  for (auto& [id, producer] : producers_) {
+    // Half a page, so that producers that take turns are asked for together.
+    producer.asked = 2 * static_cast<int64_t>(producer.runs.size()) <= runs_per_producer;
+    if (!producer.asked) marks[id] = kBehindAll;
+  }
+  return marks;
+}
+
+int64_t ProducerOrder::ProducersToRead() const {
+  return std::count_if(producers_.begin(), producers_.end(), [](const auto& one) {
+    return one.second.has_more() || !one.second.runs.empty();
+  });
+}
+
+int64_t ProducerOrder::runs_at_hand() const {
+  int64_t runs = 0;
+  for (const auto& [id, producer] : producers_) runs += static_cast<int64_t>(producer.runs.size());
+  return runs;
+}
+
 absl::Status ProducerOrder::AddPage(StreamPage page, std::vector<ReadyRecord>& out) {
   if (page.epoch != options_.epoch) {
     return absl::AbortedError(absl::StrCat("epoch ", page.epoch.value(),
@@ -45,9 +68,25 @@ absl::Status ProducerOrder::AddPage(StreamPage page, std::vector<ReadyRecord>& o
     found->second.head = std::move(head);
   }
   for (Run& run : page.runs) LOCKSTEP_RETURN_IF_ERROR(AddRun(std::move(run)));
+  LOCKSTEP_RETURN_IF_ERROR(CheckRead(page));
   has_page_ = true;
-  more_ = !page.more.empty();
+  used_up_ = std::count_if(producers_.begin(), producers_.end(),
+                           [](const auto& one) { return one.second.used_up(); });
   return DrainParked(out);
+}
+
+// A head and its runs are of one snapshot; were one not to reach the other, reading would never
+// end.
+absl::Status ProducerOrder::CheckRead(const StreamPage& page) const {
+  for (const auto& [id, producer] : producers_) {
+    if (!producer.asked || !producer.has_more()) continue;
+    if (std::find(page.more.begin(), page.more.end(), id) != page.more.end()) continue;
+    return absl::DataLossError(
+        absl::StrCat("inconsistent ledger of stream ", ToString(options_.stream), ": the head of ",
+                     producer.head.name, " stands at seq ", producer.head.last_seq.value(),
+                     ", its runs end with ", producer.read_to.value()));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ProducerOrder::DrainParked(std::vector<ReadyRecord>& out) {
@@ -55,8 +94,8 @@ absl::Status ProducerOrder::DrainParked(std::vector<ReadyRecord>& out) {
   for (auto& [id, producer] : producers_) {
     LOCKSTEP_RETURN_IF_ERROR(Drain(producer, out));
     if (drain_pending_) return absl::OkStatus();
+    NoteUnsettled(producer);
   }
-  CountUnsettled();
   return absl::OkStatus();
 }
 
@@ -69,19 +108,14 @@ absl::Status ProducerOrder::AddRun(Run run) {
   const auto found = producers_.find(run.producer);
   LOCKSTEP_CHECK(found != producers_.end(), "a page has a head for each run");
   Producer& producer = found->second;
-  const auto wrong = [&](const char* why) {
-    return absl::DataLossError(
-        absl::StrCat("inconsistent ledger of stream ", ToString(options_.stream), ": the run of ",
-                     producer.head.name, " from seq ", run.first_seq.value(), " on ", why));
-  };
   if (run.offsets.count() != run.last_seq - run.first_seq + 1) {
-    return wrong("has not as many offsets as seqs");
+    return WrongRun(run, "has not as many offsets as seqs");
   }
   if (producer.read_to == Seq(0) && run.first_seq > producer.next) {
-    return wrong("is the first that is left; what is above the cursor was pruned");
+    return WrongRun(run, "is the first that is left; what is above the cursor was pruned");
   }
   if (producer.read_to != Seq(0) && run.first_seq != producer.read_to + 1) {
-    return wrong("does not follow the one before");
+    return WrongRun(run, "does not follow the one before");
   }
   producer.read_to = run.last_seq;
   marks_[run.producer] = {run.epoch, run.first_seq};
@@ -91,19 +125,25 @@ absl::Status ProducerOrder::AddRun(Run run) {
   return absl::OkStatus();
 }
 
+absl::Status ProducerOrder::WrongRun(const Run& run, const char* why) const {
+  return absl::DataLossError(absl::StrCat(
+      "inconsistent ledger of stream ", ToString(options_.stream), ": the run of ",
+      producers_.at(run.producer).head.name, " from seq ", run.first_seq.value(), " on ", why));
+}
+
 // ---------------------------------------------------------------- the logs
 
 ProducerOrder::Known ProducerOrder::Judge(const Producer& producer, Term term, Seq seq) const {
   const auto run = std::partition_point(producer.runs.begin(), producer.runs.end(),
                                         [&](const Run& one) { return one.last_seq < seq; });
   if (run != producer.runs.end()) return run->term == term ? Known::kNamed : Known::kVoid;
-  if (more_) return Known::kUnsettled;
+  if (producer.has_more()) return Known::kUnsettled;
   return term < producer.head.closed ? Known::kVoid : Known::kUnsettled;
 }
 
 absl::Status ProducerOrder::Take(int topic, const FetchedRecord& record,
                                  std::vector<ReadyRecord>& out) {
-  LOCKSTEP_CHECK(has_page_, "the ledger is read first");
+  LOCKSTEP_CHECK(!needs_page(), "the ledger is read first, as far as the next records (3)");
   LOCKSTEP_CHECK(!drain_pending_, "what is parked and next goes before what comes");
   if (record.foreign) {
     if (options_.foreign == ForeignPolicy::kPass) {
@@ -132,7 +172,11 @@ absl::Status ProducerOrder::Take(int topic, const FetchedRecord& record,
     counts_.void_dropped += 1;
     return absl::OkStatus();
   }
-  if (known == Known::kUnsettled || seq != producer.next) return Park(producer, topic, record);
+  if (known == Known::kUnsettled || seq != producer.next) {
+    LOCKSTEP_RETURN_IF_ERROR(Park(producer, topic, record));
+    if (known == Known::kUnsettled && !producer.unsettled) NoteUnsettled(producer);
+    return absl::OkStatus();
+  }
   counts_.first_hits += 1;
   Emit(producer, record.view, out);
   return producer.parked.empty() ? absl::OkStatus() : Drain(producer, out);
@@ -159,6 +203,7 @@ void ProducerOrder::Emit(Producer& producer, const RecordView& view,
     producer.range_index = 0;
   }
   ++producer.next;
+  if (producer.used_up()) ++used_up_;
 }
 
 // Seqs only ascend, so each range of a run is stepped over once.
@@ -190,7 +235,6 @@ void ProducerOrder::Release() {
 
 absl::Status ProducerOrder::Park(Producer& producer, int topic, const FetchedRecord& record) {
   const Seq seq = record.header.seq;
-  if (!HasParked(producer)) ++unsettled_;  // Perhaps; the next page says.
   for (Segment& segment : producer.parked) {
     if (segment.topic != topic || segment.term != record.header.term) continue;
     if (seq <= segment.last_seq) {
@@ -215,7 +259,8 @@ bool ProducerOrder::IsFull(const std::vector<ReadyRecord>& out) const {
 // Gives out what is settled and next, and drops what turned out to be nothing, until nothing moves
 // or it is enough.
 absl::Status ProducerOrder::Drain(Producer& producer, std::vector<ReadyRecord>& out) {
-  for (bool moved = true; moved && !drain_pending_;) {
+  bool any = false;
+  for (bool moved = true; moved && !drain_pending_; any = any || moved) {
     moved = false;
     for (auto it = producer.parked.begin(); it != producer.parked.end() && !drain_pending_;) {
       LOCKSTEP_ASSIGN_OR_RETURN(const bool drained, DrainSegment(producer, *it, out));
@@ -224,6 +269,7 @@ absl::Status ProducerOrder::Drain(Producer& producer, std::vector<ReadyRecord>& 
       it = over ? producer.parked.erase(it) : std::next(it);
     }
   }
+  if (any) NoteUnsettled(producer);
   return absl::OkStatus();
 }
 
@@ -251,15 +297,22 @@ absl::StatusOr<bool> ProducerOrder::DrainSegment(Producer& producer, const Segme
   return moved;
 }
 
-bool ProducerOrder::HasParked(const Producer& producer) const {
-  return std::any_of(producer.parked.begin(), producer.parked.end(), [&](const Segment& segment) {
-    return parking_->Front(segment.queue).has_value();
-  });
+std::optional<Seq> ProducerOrder::UnsettledFront(const Producer& producer,
+                                                 const Segment& segment) const {
+  const std::optional<Seq> front = parking_->Front(segment.queue);
+  if (!front.has_value() || *front < producer.next) return std::nullopt;
+  return Judge(producer, segment.term, *front) == Known::kUnsettled ? front : std::nullopt;
 }
 
-void ProducerOrder::CountUnsettled() {
-  unsettled_ = std::count_if(producers_.begin(), producers_.end(),
-                             [&](const auto& one) { return HasParked(one.second); });
+// While the ledger has more to read, that is what settles it, and not what the ledger may get.
+void ProducerOrder::NoteUnsettled(Producer& producer) {
+  const bool unsettled =
+      !producer.has_more() &&
+      std::any_of(producer.parked.begin(), producer.parked.end(), [&](const Segment& segment) {
+        return UnsettledFront(producer, segment).has_value();
+      });
+  if (unsettled != producer.unsettled) unsettled_ += unsettled ? 1 : -1;
+  producer.unsettled = unsettled;
 }
 
 // ---------------------------------------------------------------- facts
@@ -276,9 +329,9 @@ std::optional<ProducerOrder::Wanted> ProducerOrder::Missing() const {
 
 std::optional<ProducerOrder::Wanted> ProducerOrder::Unsettled() const {
   for (const auto& [id, producer] : producers_) {
-    if (!producer.runs.empty()) continue;
+    if (!producer.unsettled) continue;
     for (const Segment& segment : producer.parked) {
-      const std::optional<Seq> front = parking_->Front(segment.queue);
+      const std::optional<Seq> front = UnsettledFront(producer, segment);
       if (front.has_value()) return Wanted{producer.head.name, segment.term, *front, Position{}};
     }
   }

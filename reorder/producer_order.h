@@ -11,9 +11,13 @@
 //   (1) Of each producer exactly the seqs above its cursor come out, in order, each once.
 //   (2) What comes out has the identity that the ledger names.
 //
-// How to drive it: offer the topics' records in offset order from their starts, add a page of the
-// ledger whenever wants_page(), Release and DrainParked while drain_pending(). Views in what came
-// out live until Release.
+//   (3) Of each producer the run that names its next record is at hand, if the ledger has one; runs
+//       further on are read when those at hand are half used up, whatever comes. So a producer
+//       never has more at hand than one and a half pages give it, however much is unsent.
+//
+// How to drive it: offer the topics' records in offset order from their starts; add a page of the
+// ledger, read with MarksToRead, whenever wants_page(); Release and DrainParked while
+// drain_pending(). Views in what came out live until Release.
 //
 // Not thread-safe. No I/O, no clock.
 #ifndef LOCKSTEP_REORDER_PRODUCER_ORDER_H_
@@ -66,16 +70,23 @@ class ProducerOrder {
 
   // --- the ledger
 
-  const RunMarks& marks() const { return marks_; }
   // To begin later than at each producer's first run; the run that holds its `done` is wanted.
   void set_marks(RunMarks marks) { marks_ = std::move(marks); }
-  // ABORTED: another epoch began. DATA_LOSS: rows that contradict each other, or were pruned above
-  // the cursor. What is settled by now is appended to `out`.
+  // Where to read the next page, which has at most so many runs a producer. A producer that has
+  // enough at hand is passed over: its mark lies behind every run.
+  RunMarks MarksToRead(int64_t runs_per_producer);
+  // How many producers the runs of a page may be of.
+  int64_t ProducersToRead() const;
+  // REQUIRES: the page was read with the last MarksToRead. ABORTED: another epoch began. DATA_LOSS:
+  // rows that contradict each other, or were pruned above the cursor. What is settled by now is
+  // appended to `out`.
   absl::Status AddPage(StreamPage page, std::vector<ReadyRecord>& out);
-  // Something parked may be settled by a page, or the page at hand is not the last.
-  bool wants_page() const { return !has_page_ || more_ || unsettled_ > 0; }
-  // The page at hand is not the last: read on at once.
-  bool has_more() const { return !has_page_ || more_; }
+  // A producer's runs at hand are used up and the ledger has more: read on at once.
+  bool needs_page() const { return !has_page_ || used_up_ > 0; }
+  // The same, or something parked may be settled by a page: look again soon.
+  bool wants_page() const { return needs_page() || unsettled_ > 0; }
+  // Producers of which something is parked that no page has settled.
+  int64_t unsettled() const { return unsettled_; }
 
   // Parked records whose turn it is wait only for room in `out`, or for a Release.
   bool drain_pending() const { return drain_pending_; }
@@ -83,7 +94,7 @@ class ProducerOrder {
 
   // --- the logs
 
-  // REQUIRES: a page was added, !drain_pending().
+  // REQUIRES: !needs_page(), !drain_pending().
   absl::Status Take(int topic, const FetchedRecord& record, std::vector<ReadyRecord>& out);
 
   // What came out since the last Release: one range a producer, whatever the records' order.
@@ -107,8 +118,7 @@ class ProducerOrder {
   // … or no page has said yet what its record of that term is.
   bool IsUnsettled(std::string_view producer, Term term, Seq seq) const;
   // The lowest offset of the current epoch's log, which begins with `log_start`, that may hold what
-  // has still to go out; nullopt: something lies in an earlier epoch's. REQUIRES: a page was added,
-  // and it was the last.
+  // has still to go out; nullopt: something lies in an earlier epoch's. REQUIRES: !needs_page().
   std::optional<Offset> FirstWanted(Offset log_start) const;
   // What is left of the heads.
   int64_t Left(const std::vector<Head>& heads) const;
@@ -117,6 +127,8 @@ class ProducerOrder {
   // REQUIRES: Knows(producer).
   ProducerId id(std::string_view producer) const;
   const ResequencerCounts& counts() const { return counts_; }
+  // Read and not used up, of all producers.
+  int64_t runs_at_hand() const;
 
  private:
   // Records of one term and topic, parked in a queue of the buffer, which is theirs for good: seqs
@@ -133,11 +145,17 @@ class ProducerOrder {
     Seq next;                      // To go out next.
     std::deque<Run> runs;          // At hand, from `next` on.
     Seq read_to;                   // Last seq of the runs read.
+    bool asked = true;             // The page under way is read for it, too.
     std::list<Segment> parked;     // Of terms that are not closed, also empty ones.
     Seq given_from;                // First since Release; 0: none.
     std::optional<Position> done;  // Where the cursor's last one lies, if the runs read say so.
     size_t range = 0;              // Of the first run at hand: `next` lies in it or above, …
     int64_t range_index = 0;       // … its first offset is that of the run's so-many-th seq.
+    bool unsettled = false;        // It counts in unsettled_.
+
+    // The ledger has runs that are not read and that something has still to go out of.
+    bool has_more() const { return head.last_seq > read_to && head.last_seq >= next; }
+    bool used_up() const { return runs.empty() && has_more(); }
   };
   enum class Known { kNamed, kVoid, kUnsettled };
 
@@ -150,19 +168,23 @@ class ProducerOrder {
   absl::StatusOr<bool> DrainSegment(Producer& producer, const Segment& segment,
                                     std::vector<ReadyRecord>& out);
   bool IsFull(const std::vector<ReadyRecord>& out) const;
-  bool HasParked(const Producer& producer) const;
-  void CountUnsettled();
+  // The first seq that is parked there and no page has settled; nullopt: another one, or none, is
+  // first. (What is settled and waits for its predecessor is not unsettled.)
+  std::optional<Seq> UnsettledFront(const Producer& producer, const Segment& segment) const;
+  void NoteUnsettled(Producer& producer);
   absl::Status AddRun(Run run);
+  absl::Status WrongRun(const Run& run, const char* why) const;
+  absl::Status CheckRead(const StreamPage& page) const;
 
   const ProducerOrderOptions options_;
   const std::map<ProducerId, Seq> done_;
   ParkingBuffer* const parking_;
   RunMarks marks_;
   bool has_page_ = false;
-  bool more_ = false;
   bool drain_pending_ = false;
   size_t unparked_bytes_ = 0;  // Since Release.
-  int64_t unsettled_ = 0;      // Producers with something parked that is not settled.
+  int64_t used_up_ = 0;        // Producers that are; see needs_page.
+  int64_t unsettled_ = 0;      // Producers with something parked first that is not settled.
   std::map<ProducerId, Producer> producers_;
   std::map<std::string, ProducerId, std::less<>> ids_;
   std::vector<ProducerId> given_;  // Producers of which something came out since Release.

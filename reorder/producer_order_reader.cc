@@ -74,7 +74,7 @@ absl::Status ProducerOrderReader::Step(std::vector<ReadyRecord>& out, Clock::tim
     if (out.empty()) order_.Release();  // What was skipped may be all that views keep.
     return order_.DrainParked(out);
   }
-  if (order_.has_more()) {
+  if (order_.needs_page()) {
     LOCKSTEP_ASSIGN_OR_RETURN(const bool read, ReadPage(out));
     if (!read) Pause(deadline);
     return absl::OkStatus();
@@ -102,8 +102,11 @@ absl::Status ProducerOrderReader::Step(std::vector<ReadyRecord>& out, Clock::tim
 
 absl::StatusOr<bool> ProducerOrderReader::ReadPage(std::vector<ReadyRecord>& out) {
   LOCKSTEP_ASSIGN_OR_RETURN(std::optional<StreamPage> page,
-                            AskLedger({.stream = options_.stream_id, .after = order_.marks()}));
+                            AskLedger({.stream = options_.stream_id,
+                                       .after = order_.MarksToRead(page_size_.runs_per_producer()),
+                                       .runs_per_producer_max = page_size_.runs_per_producer()}));
   if (!page.has_value()) return false;
+  page_size_.Saw(*page, order_.ProducersToRead());
   const size_t before = out.size();
   LOCKSTEP_RETURN_IF_ERROR(order_.AddPage(std::move(*page), out));
   if (out.size() > before) PauseLess();
@@ -159,10 +162,13 @@ absl::Status ProducerOrderReader::Offer(std::vector<ReadyRecord>& out, Clock::ti
     LOCKSTEP_ASSIGN_OR_RETURN(const FetchedRecord* const next, NextRecord());
     const FetchedRecord& record = *next;
     const KafkaMessage& message = batch_.records[next_];
-    if (!record.foreign && !order_.Knows(record.header.producer) && page_read_ < fetched_) {
+    const bool is_new =
+        !record.foreign && !order_.Knows(record.header.producer) && page_read_ < fetched_;
+    if (is_new || order_.needs_page()) {
       LOCKSTEP_ASSIGN_OR_RETURN(const bool read, ReadPage(out));
-      if (!read) Pause(deadline);
-      if (!read || order_.has_more() || order_.drain_pending()) return absl::OkStatus();
+      if (read) continue;
+      Pause(deadline);
+      return absl::OkStatus();
     }
     const int log = LogIndex(message);
     Passed(log, message.offset());

@@ -7,6 +7,8 @@
 // topic from its first record on, since no place in a log can be trusted to be the same at both
 // sites.
 //
+// The ledger is read as records come: what it names beyond them takes no memory.
+//
 // Not thread-safe: one a thread, with a ledger connection of its own.
 #ifndef LOCKSTEP_REORDER_PRODUCER_ORDER_READER_H_
 #define LOCKSTEP_REORDER_PRODUCER_ORDER_READER_H_
@@ -22,6 +24,7 @@
 
 #include "db-ledger/ledger.h"
 #include "db-ledger/seq_cursor.h"
+#include "reorder/page_size.h"
 #include "reorder/producer_order.h"
 #include "reorder/record_reader.h"
 
@@ -63,6 +66,7 @@ class ProducerOrderReader final : public RecordReader {
   ProducerOrder order_;
   std::vector<Offset> was_there_;  // Per started_: what lies below was there, and is to be read.
   absl::Status error_;             // Final.
+  PageSize page_size_;
   Clock::time_point fetched_{};
 };
 

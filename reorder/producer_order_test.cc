@@ -226,6 +226,144 @@ TEST_F(ProducerOrderTest, ALedgerThatWasPrunedAboveTheCursorIsNotReadOver) {
   EXPECT_THAT(std::string(order_.AddPage(page_, out).message()), HasSubstr("pruned"));
 }
 
+// A, B, … with one run a record: `{[0,1)} {[2,3)} …` for the first of two.
+class LongLedger {
+ public:
+  LongLedger(int32_t producers, int64_t records) : producers_(producers), records_(records) {
+    for (int32_t id = 1; id <= producers; ++id) {
+      Head head;
+      head.producer = ProducerId(id);
+      head.name = std::string(1, static_cast<char>('A' + id - 1));
+      head.term = head.closed = Term(1);
+      head.last_seq = Seq(records);
+      heads_.push_back(head);
+    }
+  }
+  StreamPage Page(const RunMarks& marks, int64_t runs_max) const {
+    StreamPage page;
+    page.epoch = Epoch(1);
+    page.heads = heads_;
+    for (const Head& head : heads_) {
+      const auto mark = marks.find(head.producer);
+      int64_t seq = 1;
+      if (mark != marks.end()) {
+        seq = mark->second.epoch > Epoch(1) ? records_ + 1 : mark->second.first_seq.value() + 1;
+      }
+      for (const int64_t end = seq + runs_max; seq <= records_ && seq < end; ++seq) {
+        page.runs.push_back(RunOf(head.producer, seq));
+      }
+      if (mark != marks.end() && mark->second.epoch > Epoch(1)) continue;
+      if (seq <= records_) page.more.push_back(head.producer);
+    }
+    return page;
+  }
+  FetchedRecord Record(int32_t producer, int64_t seq) const {
+    FetchedRecord record;
+    record.header = {Term(1), Seq(seq), "7", heads_[static_cast<size_t>(producer - 1)].name};
+    record.view.value = "v";
+    return record;
+  }
+  std::vector<Head>& heads() { return heads_; }
+
+ private:
+  Run RunOf(ProducerId producer, int64_t seq) const {
+    Run run;
+    run.producer = producer;
+    run.epoch = Epoch(1);
+    run.term = Term(1);
+    run.first_seq = run.last_seq = Seq(seq);
+    run.offsets.Append(Offset((seq - 1) * producers_ + producer.value() - 1));
+    return run;
+  }
+
+  const int32_t producers_;
+  const int64_t records_;
+  std::vector<Head> heads_;
+};
+
+// Reads pages of at most `kRuns` as they are needed.
+class PageByPageTest : public testing::Test {
+ protected:
+  static constexpr int64_t kRuns = 8;
+
+  void Read(ProducerOrder& order, std::vector<ReadyRecord>& out) {
+    while (order.needs_page()) {
+      ++pages_;
+      const RunMarks marks = order.MarksToRead(kRuns);
+      const absl::Status added = order.AddPage(ledger_.Page(marks, kRuns), out);
+      ASSERT_TRUE(added.ok()) << added;
+      runs_peak_ = std::max(runs_peak_, order.runs_at_hand());
+    }
+  }
+  void Take(ProducerOrder& order, int32_t producer, int64_t seq, std::vector<ReadyRecord>& out) {
+    Read(order, out);
+    const absl::Status taken = order.Take(0, ledger_.Record(producer, seq), out);
+    ASSERT_TRUE(taken.ok()) << taken;
+    Read(order, out);
+  }
+
+  static constexpr int32_t kProducers = 3;
+  static constexpr int64_t kRecords = 2'000;
+  LongLedger ledger_{kProducers, kRecords};
+  FifoParking parking_;
+  ProducerOrder order_{{{"orders", 0}, Epoch(1)}, {}, parking_};
+  int64_t pages_ = 0;
+  int64_t runs_peak_ = 0;
+};
+
+TEST_F(PageByPageTest, TheRunsAtHandAreAPageAndAHalfHoweverLongTheLedger) {
+  std::vector<ReadyRecord> out;
+  for (int64_t seq = 1; seq <= kRecords; ++seq) {
+    for (int32_t producer = 1; producer <= kProducers; ++producer) {
+      Take(order_, producer, seq, out);
+    }
+  }
+  EXPECT_EQ(out.size(), static_cast<size_t>(kProducers * kRecords));
+  EXPECT_EQ(order_.counts().first_hits, kProducers * kRecords);
+  EXPECT_LE(runs_peak_, kProducers * kRuns * 3 / 2);
+  EXPECT_LE(pages_, kRecords / kRuns + 1) << "producers that take turns are read together";
+}
+
+// A failover's gap, filled at the topic's end: all but the first lies there before it.
+TEST_F(PageByPageTest, WhatComesTooEarlyIsParkedAndNotReadFor) {
+  std::vector<ReadyRecord> out;
+  for (int64_t seq = 2; seq <= kRecords; ++seq) Take(order_, 1, seq, out);
+  EXPECT_THAT(out, IsEmpty());
+  EXPECT_EQ(pages_, 1);
+  EXPECT_EQ(order_.unsettled(), 0) << "no row is waited for that the ledger has";
+  EXPECT_FALSE(order_.wants_page());
+  ASSERT_TRUE(order_.Missing().has_value());
+  EXPECT_EQ(order_.Missing()->seq, Seq(1));
+  Take(order_, 1, 1, out);
+  EXPECT_EQ(out.size(), static_cast<size_t>(kRecords));
+  EXPECT_LE(runs_peak_, kProducers * kRuns * 3 / 2);
+}
+
+// Its head is in every page: that its term was closed says nothing of what is not read yet.
+TEST_F(PageByPageTest, AProducerThatIsPassedOverIsNotReadToItsEnd) {
+  std::vector<ReadyRecord> out;
+  Read(order_, out);
+  ledger_.heads()[0].term = ledger_.heads()[0].closed = Term(2);
+  Take(order_, 1, kRuns + 1, out);
+  for (int64_t seq = 1; seq <= kRuns; ++seq) Take(order_, 2, seq, out);  // Another page comes.
+  ASSERT_EQ(pages_, 2);
+  Take(order_, 1, kRuns + 2, out);
+  out.clear();
+  for (int64_t seq = 1; seq <= kRuns; ++seq) Take(order_, 1, seq, out);
+  EXPECT_EQ(out.size(), static_cast<size_t>(kRuns + 2));
+  EXPECT_EQ(order_.counts().void_dropped, 0);
+}
+
+TEST_F(PageByPageTest, AHeadAboveItsRunsIsAnInconsistentLedger) {
+  StreamPage page = ledger_.Page({}, kRuns);
+  page.more.clear();
+  std::vector<ReadyRecord> out;
+  order_.MarksToRead(kRuns);
+  const absl::Status added = order_.AddPage(page, out);
+  EXPECT_TRUE(absl::IsDataLoss(added));
+  EXPECT_THAT(std::string(added.message()), HasSubstr("the head of A stands at seq 2000"));
+}
+
 // ---------------------------------------------------------------- any history
 
 // What the outside has, across the lives of several gates.
@@ -236,7 +374,9 @@ struct Outside {
 
 // One gate's life: reads the topics in some interleaving, sends, and dies after so many steps.
 // Intents are durable before effects; a crash may come between any two effects of a batch.
-void Live(History& history, SeqCursor& cursor, Outside& outside, int64_t steps_max) {
+// Pages have at most `runs_max` runs a producer.
+void Live(History& history, SeqCursor& cursor, Outside& outside, int64_t steps_max,
+          int64_t runs_max) {
   SeqGate gate({"orders", 0}, cursor);
   // The operator knows the outside: what is in doubt is sent again, and the outside drops repeats
   // (a prefix of it may have left).
@@ -253,13 +393,13 @@ void Live(History& history, SeqCursor& cursor, Outside& outside, int64_t steps_m
     const int topic = static_cast<int>(history.Pick(history.topics()));
     const auto& log = history.topic(topic);
     size_t& at = next[static_cast<size_t>(topic)];
-    if (order.has_more() || at == log.size() || history.Chance(10)) {
+    if (order.needs_page() || at == log.size() || history.Chance(10)) {
       visible = std::min(history.commits(), visible + static_cast<size_t>(history.Pick(6)));
-      ASSERT_TRUE(order
-                      .AddPage(history.Page(order.marks(), 1 + static_cast<size_t>(history.Pick(4)),
-                                            visible),
-                               out)
-                      .ok());
+      const int64_t runs = 1 + history.Pick(runs_max);
+      const StreamPage page =
+          history.Page(order.MarksToRead(runs), static_cast<size_t>(runs), visible);
+      ASSERT_TRUE(order.AddPage(page, out).ok());
+      ASSERT_LE(2 * order.runs_at_hand(), 3 * runs_max * static_cast<int64_t>(page.heads.size()));
     } else {
       if (log[at].written != nullptr) {
         ASSERT_TRUE(order.Take(topic, History::Record(log[at]), out).ok());
@@ -314,7 +454,7 @@ TEST(ProducerOrderPropertyTest, EachProducersRecordsLeaveOnceInOrderThroughFailo
       expected[written->producer].push_back(written->value.value_or("null"));
     }
     for (int life = 0; life < 60 && outside.values != expected; ++life) {
-      Live(history, cursor, outside, life < 20 ? history.Pick(200) : 5'000);
+      Live(history, cursor, outside, life < 20 ? history.Pick(200) : 5'000, 1 + life % 4);
       ASSERT_FALSE(HasFatalFailure());
     }
     ASSERT_EQ(outside.values, expected);

@@ -530,12 +530,13 @@ TEST_F(SeqStreamEngineTest, AStopEndsTheListingAndNothingIsSkipped) {
 class ProducerOrderReaderTest : public SeqStreamEngineTest {
  protected:
   // One record at a time.
-  std::unique_ptr<ProducerOrderReader> OpenReader() {
+  std::unique_ptr<ProducerOrderReader> OpenReader() { return OpenReaderOn(gate_); }
+  std::unique_ptr<ProducerOrderReader> OpenReaderOn(MemoryLedger& ledger) {
     StreamReaderOptions options = Options().reader;
     options.stream_id = stream_;
     options.epoch = Epoch(1);
     options.batch_records_max = 1;
-    auto reader = ProducerOrderReader::Open(options, {}, gate_, gate_, parking_);
+    auto reader = ProducerOrderReader::Open(options, {}, ledger, ledger, parking_);
     EXPECT_TRUE(reader.ok()) << reader.status();
     return *std::move(reader);
   }
@@ -595,6 +596,40 @@ TEST_F(ProducerOrderReaderTest, WhatTheLedgerSettledIsNotWaitedForThoughOthersKe
   Write({"B4", "B5"});
   EXPECT_EQ(Next(*reader), "B4");
   EXPECT_FALSE(waits_for_a()) << reader->waiting()->Describe();
+}
+
+TEST_F(ProducerOrderReaderTest, TheLedgerIsReadAsRecordsCome) {
+  class CountingLedger final : public MemoryLedger {
+   public:
+    using MemoryLedger::MemoryLedger;
+    absl::StatusOr<StreamPage> ReadStream(const ReadStreamRequest& request) override {
+      auto page = MemoryLedger::ReadStream(request);
+      if (page.ok()) runs_read += static_cast<int64_t>(page->runs.size());
+      return page;
+    }
+    int64_t runs_read = 0;
+  } ledger(&state_, kAllRules, "gate");
+  constexpr int64_t kRuns = 400;
+  Open("A");
+  Open("B");
+  std::vector<std::string> written;
+  for (int64_t seq = 1; seq <= kRuns; ++seq) {
+    Append("A", seq, absl::StrCat("{[", 2 * seq, ",", 2 * seq + 1, ")}"));
+    Append("B", seq, absl::StrCat("{[", 2 * seq + 1, ",", 2 * seq + 2, ")}"));
+    written.insert(written.end(), {absl::StrCat("A", seq), absl::StrCat("B", seq)});
+  }
+  Write(written);
+  const auto reader = OpenReaderOn(ledger);
+  int64_t given = 0;
+  for (; Next(*reader) != ""; ++given) {
+    ASSERT_LE(reader->order().runs_at_hand(), 2 * 256 * 3 / 2);  // Pages are of 4, 32, 256 runs.
+    if (given == 0) {
+      EXPECT_LE(ledger.runs_read, 2 * PageSize::kFirstRuns);
+    }
+    if (given == 2 * kRuns - 1) break;
+  }
+  EXPECT_EQ(given, 2 * kRuns - 1);
+  EXPECT_EQ(ledger.runs_read, 2 * kRuns);
 }
 
 TEST_F(ProducerOrderReaderTest, WhatWasThereIsReadThoughMoreKeepsComing) {
