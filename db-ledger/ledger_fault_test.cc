@@ -29,18 +29,9 @@ class LedgerFaultTest : public testing::Test {
     Configure("synchronous_standby_names", "'FIRST 1 (dr)'");
   }
   void Configure(const std::string& setting, const std::string& value) {
-    const auto configured = world_.pair().Configure(PostgresPair::kPrimary, setting, value);
-    EXPECT_TRUE(configured.ok()) << configured;
+    world_.Configure(setting, value);
   }
-  // Waits until as many appends of ours wait for the standby.
-  void AwaitSyncWaits(const std::string& count) {
-    const auto waiting = world_.pair().AwaitSql(
-        PostgresPair::kPrimary, "postgres",
-        absl::StrCat("select count(*) from pg_stat_activity where datname = '", world_.database(),
-                     "' and wait_event = 'SyncRep'"),
-        count);
-    ASSERT_TRUE(waiting.ok()) << waiting;
-  }
+  void AwaitSyncWaits(const std::string& count) { world_.AwaitSyncWaits(count); }
   // Asks again until the standby, just let go, has caught up.
   Commit<Appended> Repeat(const AppendRequest& request) {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);

@@ -216,15 +216,16 @@ Refusal PostgresLedger::ReadyToCommit(PgDeadline deadline, bool alone, std::stri
 
 template <class T, class Decode>
 Commit<T> PostgresLedger::Change(const PgStatement& statement, const PgParams& params,
-                                 Decode decode, bool alone) {
-  const PgDeadline deadline = In(options_.durable_timeout);
+                                 Decode decode, const ChangeManner& manner) {
+  const PgDeadline deadline = manner.deadline.value_or(In(options_.durable_timeout));
   const PgParams none;
   std::vector<PgAnswer> answers;
   std::string what;
   // A session that ended while nobody looked is noticed before anything is sent: once more, then.
   for (bool again = false;; again = true) {
     std::string why;
-    if (const Refusal refusal = ReadyToCommit(deadline, alone, why); refusal != Refusal::kNone) {
+    if (const Refusal refusal = ReadyToCommit(deadline, manner.alone, why);
+        refusal != Refusal::kNone) {
       return Refused<T>(refusal, why);
     }
     what = absl::StrCat(statement.name, " at ", primary_->host_name(), ": ");
@@ -238,7 +239,7 @@ Commit<T> PostgresLedger::Change(const PgStatement& statement, const PgParams& p
   }
   if (answer.kind == PgAnswer::Kind::kLost) return Unknown<T>(what + answer.error.message);
   if (answer.kind == PgAnswer::Kind::kError) {
-    const Refusal refusal = RefusalOf(answer.error.sqlstate);
+    const Refusal refusal = manner.refusal_of(answer.error.sqlstate);
     if (refusal == Refusal::kUnavailable) primary_.reset();
     return Refused<T>(refusal, what + answer.error.message);
   }
@@ -266,6 +267,24 @@ Commit<Moved> PostgresLedger::ChangeMoved(const PgStatement& statement, const Pg
     moved.solo = solo = rows.Bool(0, 0);
     return absl::OkStatus();
   });
+}
+
+Commit<Moved> PostgresLedger::MoveCursorWith(const PgStatement& statement, const PgParams& params,
+                                             const ChangeManner& manner) {
+  bool waits = true;
+  const auto decode = [&](const PgRows& rows, Moved& moved, bool& solo) {
+    waits = rows.size() > 0;
+    if (!waits) return absl::UnavailableError("nothing was done");
+    moved.solo = solo = rows.Bool(0, 0);
+    return absl::OkStatus();
+  };
+  Commit<Moved> commit = Change<Moved>(statement, params, decode, manner);
+  if (waits) return commit;
+  return Refused<Moved>(
+      Refusal::kNoDurableStandby,
+      absl::StrCat(statement.name,
+                   ": nothing done: synchronous_standby_names is empty, so its rows "
+                   "would be seen before the standby has them; set it"));
 }
 
 Commit<OpenedProducer> PostgresLedger::OpenProducer(const OpenProducerRequest& request) {
@@ -476,7 +495,7 @@ Commit<BegunEpoch> PostgresLedger::BeginEpoch(const BeginEpochRequest& request) 
   };
   PgParams params;
   params.Int(request.expected.value()).Bool(solo).Text(request.cluster_id).Text(request.reason);
-  return Change<BegunEpoch>(kBeginEpoch, params, decode, /*alone=*/solo);
+  return Change<BegunEpoch>(kBeginEpoch, params, decode, {.alone = solo});
 }
 
 Commit<Moved> PostgresLedger::SoloOff() {

@@ -21,6 +21,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,16 @@ struct PostgresLedgerOptions {
   bool read_only = false;
 };
 
+// What the SQLSTATE of a refused call means; kUnavailable: it is none of the ledger's.
+Refusal RefusalOf(const std::string& sqlstate);
+
+// How a change is sent and judged.
+struct ChangeManner {
+  bool alone = false;                       // It needs no witness, whatever the epoch.
+  std::optional<PgDeadline> deadline = {};  // nullopt: durable_timeout from now.
+  Refusal (*refusal_of)(const std::string& sqlstate) = RefusalOf;
+};
+
 class PostgresLedger final : public Ledger, public SeqCursors {
  public:
   // INVALID_ARGUMENT (conninfo), PERMISSION_DENIED (credentials), UNAVAILABLE (nobody answers),
@@ -71,6 +82,13 @@ class PostgresLedger final : public Ledger, public SeqCursors {
   Commit<Moved> MoveSeqCursor(const MoveSeqCursorRequest& request) override;
   Commit<Moved> SetSeqCursor(const std::string& group, StreamId stream, ProducerId producer,
                              Seq at) override;
+
+  // Runs a statement of the caller's that moves a cursor and does more, and judges it as any
+  // change: committed is what is durable at the standby. It answers one row, what
+  // lockstep.move_cursor or move_cursor_seq gave it; without a row it did nothing, since the
+  // primary waits for no standby (kNoDurableStandby).
+  Commit<Moved> MoveCursorWith(const PgStatement& statement, const PgParams& params,
+                               const ChangeManner& manner);
 
   // Forgets runs of a stream that end below a position. kInvalid if a group has not sent them.
   // value: how many runs. The caller vouches for the mirror and for the logs' start.
@@ -118,7 +136,7 @@ class PostgresLedger final : public Ledger, public SeqCursors {
   // the epoch is solo.
   template <class T, class Decode>
   Commit<T> Change(const PgStatement& statement, const PgParams& params, Decode decode,
-                   bool alone = false);
+                   const ChangeManner& manner = {});
   Commit<Moved> ChangeMoved(const PgStatement& statement, const PgParams& params);
   absl::StatusOr<PgRows> Read(const PgStatement& statement, const PgParams& params);
   absl::StatusOr<RunMarks> ReadMarks(const PgStatement& statement, const PgParams& params);
@@ -132,8 +150,6 @@ class PostgresLedger final : public Ledger, public SeqCursors {
   bool solo_ = false;  // As last read or answered.
 };
 
-// What the SQLSTATE of a refused call means; kUnavailable: it is none of the ledger's.
-Refusal RefusalOf(const std::string& sqlstate);
 // The parameters of lockstep.move_cursor_seq, for a statement that does more than that.
 void AddMove(const MoveSeqCursorRequest& move, PgParams& params);
 

@@ -51,6 +51,20 @@ class PostgresWorld final : public LedgerWorld {
 
   PostgresPair& pair() { return pair_; }
   const std::string& database() const { return database_; }
+  void Configure(const std::string& setting, const std::string& value) {
+    const auto configured = pair_.Configure(PostgresPair::kPrimary, setting, value);
+    EXPECT_TRUE(configured.ok()) << configured;
+  }
+  void Await(const std::string& sql, const std::string& expected) {
+    const auto awaited = pair_.AwaitSql(PostgresPair::kPrimary, "postgres", sql, expected);
+    ASSERT_TRUE(awaited.ok()) << awaited;
+  }
+  // Waits until as many commits of ours wait for the standby.
+  void AwaitSyncWaits(const std::string& count) {
+    Await(absl::StrCat("select count(*) from pg_stat_activity where datname = '", database_,
+                       "' and wait_event = 'SyncRep'"),
+          count);
+  }
   std::string Sql(const std::string& sql, PostgresPair::Site site = PostgresPair::kPrimary) {
     const auto out = pair_.Sql(site, database_, sql);
     EXPECT_TRUE(out.ok()) << out.status();

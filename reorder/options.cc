@@ -227,6 +227,7 @@ std::vector<std::string> ReorderOptions::Validate(const CommonOptions& common) {
   engine.group = group;
   engine.drain_timeout = common.drain_timeout;
   sink_settings.ledger = common.ledger;
+  sink_settings.standby_ledger = common.standby_ledger;
   sink_settings.sink_db = sink_db;
   return complaints;
 }

@@ -124,7 +124,8 @@ absl::StatusOr<std::vector<std::unique_ptr<Sink>>> MakeSinks(const SinkSpec& spe
             TableSink::Open({.conninfo = with_cursor ? settings.ledger : settings.sink_db,
                              .table = spec.target,
                              .stream = stream,
-                             .with_cursor = with_cursor}));
+                             .with_cursor = with_cursor,
+                             .standby_ledger = settings.standby_ledger}));
         sinks.push_back(std::move(sink));
         break;
       }

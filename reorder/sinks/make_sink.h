@@ -40,8 +40,9 @@ const char* WhyNotReplayed(const SinkSpec& spec);
 
 // What the sinks of one kind or another are told besides.
 struct SinkSettings {
-  std::string ledger = {};   // libpq conninfo.
-  std::string sink_db = {};  // kTable; empty: the ledger's database.
+  std::string ledger = {};          // libpq conninfo.
+  std::string standby_ledger = {};  // The same; empty: the witness is among `ledger`'s hosts.
+  std::string sink_db = {};         // kTable; empty: the ledger's database.
   int64_t http_records_per_request = 1;
   HttpHeaders http_headers = {};
   std::string http_ca_file = {};

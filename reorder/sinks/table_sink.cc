@@ -19,10 +19,11 @@ namespace lockstep {
 namespace {
 
 constexpr std::chrono::seconds kConnectTimeout{10};
-constexpr std::chrono::seconds kStatementTimeout{60};
+constexpr std::chrono::seconds kReadTimeout{60};
+constexpr char kApplicationName[] = "lockstep-reorder";
 
-// Parameters $1…$9 are the rows' columns, one array each.
-std::string InsertSql(const std::string& table) {
+// Parameters $1…$10 are the rows' columns, one array each.
+std::string InsertSql(const std::string& table, const char* condition = "") {
   return absl::StrCat(
       "insert into ", table,
       " (stream, epoch, \"offset\", producer, term, seq, key, value, headers, ts) "
@@ -30,14 +31,18 @@ std::string InsertSql(const std::string& table) {
       "r.headers::jsonb, to_timestamp(r.ts / 1000.0) "
       "from unnest($2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], "
       "$7::bytea[], $8::bytea[], $9::text[], $10::bigint[]) "
-      "as r (epoch, \"offset\", producer, term, seq, key, value, headers, ts) "
-      "on conflict do nothing");
+      "as r (epoch, \"offset\", producer, term, seq, key, value, headers, ts) ",
+      condition, "on conflict do nothing");
 }
 
 // The cursor's refusal ends the statement, and with it the rows: whatever a gate takes an answer
-// for, one that was replaced writes none.
+// for, one that was replaced writes none. Nor does one whose commit the primary would show at once.
 std::string InsertWithCursorSql(const std::string& table, const char* move) {
-  return absl::StrCat("with rows as (", InsertSql(table), ") select lockstep.", move);
+  return absl::StrCat(
+      "with waits as (select from lockstep.read_now() "
+      "where o_solo or current_setting('synchronous_standby_names') <> ''), rows as (",
+      InsertSql(table, "where exists (select from waits) "), ") select lockstep.", move,
+      " from waits");
 }
 constexpr char kMoveCursor[] =
     "move_cursor($11::text, $12::bigint, $13::bigint, $14::bigint, $15::bigint, $16::bigint, "
@@ -107,41 +112,17 @@ std::optional<int64_t> OffsetOf(const std::optional<Position>& position) {
   return position->offset.value();
 }
 
-// What a statement's answer means for the commit that it was.
-Commit<Moved> Judge(const PgAnswer& answer) {
-  Commit<Moved> commit;
-  switch (answer.kind) {
-    case PgAnswer::Kind::kRows:
-      commit.outcome = CommitOutcome::kCommitted;
-      commit.value.solo = answer.rows.Bool(0, 0);
-      return commit;
-    case PgAnswer::Kind::kLost:
-      commit.outcome = CommitOutcome::kUnknown;
-      commit.why = absl::UnavailableError(answer.error.message);
-      return commit;
-    case PgAnswer::Kind::kNotSent:
-      commit.outcome = CommitOutcome::kNotCommitted;
-      commit.refusal = Refusal::kUnavailable;
-      commit.why = absl::UnavailableError(answer.error.message);
-      return commit;
-    case PgAnswer::Kind::kError:
-      break;
-  }
-  const std::string& sqlstate = answer.error.sqlstate;
-  commit.outcome = CommitOutcome::kNotCommitted;
-  commit.why =
-      absl::FailedPreconditionError(absl::StrCat(answer.error.message, " (", sqlstate, ")"));
-  // Serialisation, resources, an operator's shutdown, a server that is a standby now: may be
-  // repeated.
-  const bool passing = absl::StartsWith(sqlstate, "40") || absl::StartsWith(sqlstate, "57") ||
-                       absl::StartsWith(sqlstate, "53300") || sqlstate == "25006";
-  if (absl::StartsWith(sqlstate, "LS")) {
-    commit.refusal = RefusalOf(sqlstate);
-  } else {
-    commit.refusal = passing ? Refusal::kUnavailable : Refusal::kInvalid;
-    if (!passing) commit.why = absl::InternalError(std::string(commit.why.message()));
-  }
-  return commit;
+// Serialisation, resources, a lock that was not to be had, an operator's shutdown, a server that is
+// a standby now.
+bool MayPass(const std::string& sqlstate) {
+  return absl::StartsWith(sqlstate, "40") || absl::StartsWith(sqlstate, "53") ||
+         absl::StartsWith(sqlstate, "57") || sqlstate == "55P03" || sqlstate == "25006";
+}
+
+// The statement holds more than the ledger's call: what is wrong with table or rows stays wrong.
+Refusal RefusalOfInsert(const std::string& sqlstate) {
+  const Refusal refusal = RefusalOf(sqlstate);
+  return refusal != Refusal::kUnavailable || MayPass(sqlstate) ? refusal : Refusal::kInvalid;
 }
 
 }  // namespace
@@ -174,21 +155,29 @@ absl::StatusOr<std::string> QuoteTableName(std::string_view name) {
 
 absl::StatusOr<std::unique_ptr<TableSink>> TableSink::Open(TableSinkOptions options) {
   LOCKSTEP_ASSIGN_OR_RETURN(std::vector<PgHost> hosts,
-                            ParsePgHosts(options.conninfo, "lockstep-reorder"));
+                            ParsePgHosts(options.conninfo, kApplicationName));
   std::unique_ptr<TableSink> sink(new TableSink(std::move(options), std::move(hosts)));
-  LOCKSTEP_RETURN_IF_ERROR(sink->Connect());
-  const std::string& table = sink->options_.table;
-  // Asking first: creating needs a right that a gate may do without once the table is there.
-  const std::string exists = absl::StrCat("select to_regclass('", table, "') is not null");
-  const PgDeadline deadline = std::chrono::steady_clock::now() + kStatementTimeout;
-  LOCKSTEP_ASSIGN_OR_RETURN(const std::string there,
-                            sink->connection_->ExecuteScript(exists, deadline));
-  if (!absl::StartsWith(there, "t")) {
-    LOCKSTEP_RETURN_IF_ERROR(
-        Annotate(sink->connection_->ExecuteScript(CreateSql(table), deadline).status(),
-                 absl::StrCat("create table ", table)));
+  if (sink->options_.with_cursor) {
+    LOCKSTEP_ASSIGN_OR_RETURN(
+        sink->ledger_, PostgresLedger::Connect({.ledger = sink->options_.conninfo,
+                                                .standby_ledger = sink->options_.standby_ledger,
+                                                .application_name = kApplicationName,
+                                                .call_timeout = kConnectTimeout}));
   }
+  LOCKSTEP_RETURN_IF_ERROR(sink->CreateTable());
   return sink;
+}
+
+// Asking first: creating needs a right that a gate may do without once the table is there.
+absl::Status TableSink::CreateTable() {
+  LOCKSTEP_ASSIGN_OR_RETURN(PgConnection* const connection, Connection());
+  const std::string& table = options_.table;
+  const std::string exists = absl::StrCat("select to_regclass('", table, "') is not null");
+  const PgDeadline deadline = std::chrono::steady_clock::now() + kReadTimeout;
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::string there, connection->ExecuteScript(exists, deadline));
+  if (absl::StartsWith(there, "t")) return absl::OkStatus();
+  return Annotate(connection->ExecuteScript(CreateSql(table), deadline).status(),
+                  absl::StrCat("create table ", table));
 }
 
 TableSink::TableSink(TableSinkOptions options, std::vector<PgHost> hosts)
@@ -204,48 +193,38 @@ TableSink::TableSink(TableSinkOptions options, std::vector<PgHost> hosts)
       last_seqs_sql_(absl::StrCat("select producer, max(seq) from ", options_.table,
                                   " where stream = $1::text group by producer")) {}
 
-absl::Status TableSink::Connect() {
-  if (connection_ != nullptr && !connection_->broken()) return absl::OkStatus();
-  connection_.reset();
-  LOCKSTEP_ASSIGN_OR_RETURN(connection_,
-                            PgConnection::Open(hosts_, PgRole::kPrimary,
-                                               std::chrono::steady_clock::now() + kConnectTimeout));
-  return absl::OkStatus();
+absl::StatusOr<PgConnection*> TableSink::Connection() {
+  if (ledger_ != nullptr) return ledger_->RawConnection();
+  if (connection_ == nullptr || connection_->broken()) {
+    connection_.reset();
+    LOCKSTEP_ASSIGN_OR_RETURN(
+        connection_, PgConnection::Open(hosts_, PgRole::kPrimary,
+                                        std::chrono::steady_clock::now() + kConnectTimeout));
+  }
+  return connection_.get();
 }
 
-PgAnswer TableSink::Run(const PgStatement& statement, const PgParams& params) {
-  PgAnswer answer;
-  if (const absl::Status connected = Connect(); !connected.ok()) {
-    answer.kind = PgAnswer::Kind::kNotSent;
-    answer.error.message = std::string(connected.message());
-    return answer;
-  }
-  std::vector<PgAnswer> answers = connection_->Run(
-      {{&statement, &params}}, std::chrono::steady_clock::now() + kStatementTimeout);
-  // A server that turned standby, or is going down, is not asked again.
-  if (answers.at(0).kind == PgAnswer::Kind::kError &&
-      (answers[0].error.sqlstate == "25006" || absl::StartsWith(answers[0].error.sqlstate, "57"))) {
-    connection_->Drop();
-  }
-  return std::move(answers.at(0));
+absl::StatusOr<PgRows> TableSink::Ask(const PgStatement& statement) {
+  LOCKSTEP_ASSIGN_OR_RETURN(PgConnection* const connection, Connection());
+  return connection->Query(statement, PgParams().Text(stream_text_),
+                           std::chrono::steady_clock::now() + kReadTimeout);
+}
+
+// A stop's time is not waited beyond.
+PgDeadline TableSink::AnswerBy() const {
+  const PgDeadline deadline = std::chrono::steady_clock::now() + options_.answer_max;
+  const auto stop_by = host_ == nullptr ? std::nullopt : host_->StopBy();
+  return std::min(deadline, stop_by.value_or(deadline));
 }
 
 absl::StatusOr<std::optional<Position>> TableSink::Last() {
-  LOCKSTEP_RETURN_IF_ERROR(Connect());
-  const PgStatement statement{"last", last_sql_.c_str()};
-  LOCKSTEP_ASSIGN_OR_RETURN(
-      const PgRows rows, connection_->Query(statement, PgParams().Text(stream_text_),
-                                            std::chrono::steady_clock::now() + kStatementTimeout));
+  LOCKSTEP_ASSIGN_OR_RETURN(const PgRows rows, Ask({"last", last_sql_.c_str()}));
   if (rows.size() == 0) return std::nullopt;
   return Position{Epoch(rows.Int(0, 0)), Offset(rows.Int(0, 1))};
 }
 
 absl::StatusOr<std::map<std::string, Seq>> TableSink::LastSeqs() {
-  LOCKSTEP_RETURN_IF_ERROR(Connect());
-  const PgStatement statement{"last_seqs", last_seqs_sql_.c_str()};
-  LOCKSTEP_ASSIGN_OR_RETURN(
-      const PgRows rows, connection_->Query(statement, PgParams().Text(stream_text_),
-                                            std::chrono::steady_clock::now() + kStatementTimeout));
+  LOCKSTEP_ASSIGN_OR_RETURN(const PgRows rows, Ask({"last_seqs", last_seqs_sql_.c_str()}));
   std::map<std::string, Seq> seqs;
   for (int i = 0; i < rows.size(); ++i) seqs[rows.Text(i, 0)] = Seq(rows.Int(i, 1));
   return seqs;
@@ -283,7 +262,8 @@ Commit<Moved> TableSink::WriteWithCursor(std::span<const ReadyRecord> records,
   params.Text(move.group).Int(move.stream.value()).Int(move.term.value());
   params.OptionalInt(EpochOf(move.intent)).OptionalInt(OffsetOf(move.intent));
   params.OptionalInt(EpochOf(move.done)).OptionalInt(OffsetOf(move.done));
-  return Judge(Run(statement, params));
+  return ledger_->MoveCursorWith(statement, params,
+                                 {.deadline = AnswerBy(), .refusal_of = RefusalOfInsert});
 }
 
 Commit<Moved> TableSink::WriteWithSeqCursor(std::span<const ReadyRecord> records,
@@ -291,15 +271,18 @@ Commit<Moved> TableSink::WriteWithSeqCursor(std::span<const ReadyRecord> records
   const PgStatement statement{"insert_with_seq_cursor", insert_with_seq_cursor_sql_.c_str()};
   PgParams params = RowParams(records);
   AddMove(move, params);
-  return Judge(Run(statement, params));
+  return ledger_->MoveCursorWith(statement, params,
+                                 {.deadline = AnswerBy(), .refusal_of = RefusalOfInsert});
 }
 
 absl::Status TableSink::Write(std::span<const ReadyRecord> records) {
   const PgStatement statement{"insert", insert_sql_.c_str()};
-  const PgAnswer answer = Run(statement, RowParams(records));
-  if (answer.kind == PgAnswer::Kind::kRows) return absl::OkStatus();
+  LOCKSTEP_ASSIGN_OR_RETURN(PgConnection* const connection, Connection());
+  const PgParams params = RowParams(records);
+  const std::vector<PgAnswer> answers = connection->Run({{&statement, &params}}, AnswerBy());
+  if (answers.at(0).kind == PgAnswer::Kind::kRows) return absl::OkStatus();
   return absl::UnavailableError(
-      absl::StrCat("insert into ", options_.table, ": ", answer.error.message));
+      absl::StrCat("insert into ", options_.table, ": ", answers.at(0).error.message));
 }
 
 }  // namespace lockstep

@@ -9,17 +9,24 @@
 // outcome meets its own rows (on conflict do nothing) and is harmless. In another database it can
 // be asked for its last row, but does not fence.
 //
+// In the ledger's database a commit is what shows the rows, so it is an effect (I3): while the
+// primary waits for no standby, and the epoch is not solo, none is made; and one counts only when
+// the witness vouches for it, as any change of the ledger. Whoever makes the primary stop waiting
+// while a commit waits shows that commit's rows, one batch, before the standby has them.
+//
 // `headers` is an object, or [[name, value], …] when names repeat; values that are not UTF-8 are
 // `{"b64": …}`.
 #ifndef LOCKSTEP_REORDER_SINKS_TABLE_SINK_H_
 #define LOCKSTEP_REORDER_SINKS_TABLE_SINK_H_
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "db-ledger/pg_connection.h"
+#include "db-ledger/postgres_ledger.h"
 #include "reorder/sinks/sink.h"
 
 namespace lockstep {
@@ -31,7 +38,10 @@ struct TableSinkOptions {
   std::string conninfo = {};
   std::string table = {};  // Quoted.
   StreamName stream = {};
-  bool with_cursor = false;  // It is the ledger's database.
+  bool with_cursor = false;         // It is the ledger's database.
+  std::string standby_ledger = {};  // with_cursor: PostgresLedgerOptions::standby_ledger.
+  // A statement, from its start to the proof that it is durable. A stop waits for it.
+  std::chrono::milliseconds answer_max{30'000};
 };
 
 class TableSink final : public Sink {
@@ -39,6 +49,7 @@ class TableSink final : public Sink {
   // Connects and creates the table if it is not there.
   static absl::StatusOr<std::unique_ptr<TableSink>> Open(TableSinkOptions options);
 
+  void Attach(SinkHost& host) override { host_ = &host; }
   SinkKind kind() const override {
     return options_.with_cursor ? SinkKind::kTransactional : SinkKind::kQueryable;
   }
@@ -54,9 +65,12 @@ class TableSink final : public Sink {
 
  private:
   explicit TableSink(TableSinkOptions options, std::vector<PgHost> hosts);
-  absl::Status Connect();
+  absl::Status CreateTable();
+  // Connected; valid until the next call of anything.
+  absl::StatusOr<PgConnection*> Connection();
+  absl::StatusOr<PgRows> Ask(const PgStatement& statement);
+  PgDeadline AnswerBy() const;
   PgParams RowParams(std::span<const ReadyRecord> records);
-  PgAnswer Run(const PgStatement& statement, const PgParams& params);
 
   const TableSinkOptions options_;
   const std::vector<PgHost> hosts_;
@@ -66,7 +80,9 @@ class TableSink final : public Sink {
   const std::string insert_with_seq_cursor_sql_;
   const std::string last_sql_;
   const std::string last_seqs_sql_;
-  std::unique_ptr<PgConnection> connection_;
+  SinkHost* host_ = nullptr;
+  std::unique_ptr<PostgresLedger> ledger_;    // with_cursor …
+  std::unique_ptr<PgConnection> connection_;  // … and else.
   std::vector<HeaderView> headers_;
 };
 

@@ -1,6 +1,7 @@
 // The table sink on a real PostgreSQL pair.
 #include "reorder/sinks/table_sink.h"
 
+#include <future>
 #include <string>
 #include <vector>
 
@@ -51,11 +52,13 @@ class TableSinkTest : public testing::Test {
     EXPECT_TRUE(opened.committed()) << opened.why;
     cursor_ = opened.value.cursors.at(0);
   }
+  ~TableSinkTest() override { MakeWhole(); }
   std::unique_ptr<TableSink> Open(bool with_cursor, const StreamName& stream = kStream) {
     auto sink = TableSink::Open({.conninfo = world_.pair().Conninfo(world_.database(), "gate"),
                                  .table = QuoteTableName("effects").value(),
                                  .stream = stream,
-                                 .with_cursor = with_cursor});
+                                 .with_cursor = with_cursor,
+                                 .answer_max = std::chrono::seconds(5)});
     EXPECT_TRUE(sink.ok()) << sink.status();
     return std::move(*sink);
   }
@@ -63,6 +66,18 @@ class TableSinkTest : public testing::Test {
     const Position at{Epoch(1), Offset(offset)};
     return {"g", cursor_.stream, cursor_.term, at, at};
   }
+  // A standby that is connected, and not waited for.
+  void WaitForNoStandby() {
+    world_.Configure("synchronous_standby_names", "''");
+    world_.Await("select sync_state from pg_stat_replication", "async");
+  }
+  // What a test did to the pair is over.
+  void MakeWhole() {
+    world_.pair().Thaw(PostgresPair::kStandby, "walreceiver");
+    world_.Configure("synchronous_standby_names", "'FIRST 1 (dr)'");
+    world_.Await("select sync_state from pg_stat_replication", "sync");
+  }
+  std::string Rows() { return world_.Sql("select count(*) from public.effects"); }
   Cursor CursorNow() { return ledger_->ReadCursors().value().at(0); }
 
   PostgresWorld world_;
@@ -102,6 +117,86 @@ TEST_F(TableSinkTest, AFencedGateWritesNoRow) {
   EXPECT_EQ(moved.outcome, CommitOutcome::kNotCommitted);
   EXPECT_EQ(moved.refusal, Refusal::kFenced);
   EXPECT_EQ(world_.Sql("select count(*) from public.effects"), "0");
+}
+
+// A commit shows the rows: without a wait for the standby that would be before the standby has
+// them.
+TEST_F(TableSinkTest, WhileThePrimaryWaitsForNoStandbyNoRowIsShown) {
+  const auto sink = Open(true);
+  WaitForNoStandby();
+  const auto stalled = sink->WriteWithCursor(MakeRecords(0, 3), Move(2));
+  EXPECT_EQ(stalled.outcome, CommitOutcome::kNotCommitted);
+  EXPECT_EQ(stalled.refusal, Refusal::kNoDurableStandby);
+  EXPECT_THAT(std::string(stalled.why.message()),
+              testing::HasSubstr("synchronous_standby_names is empty"));
+  EXPECT_EQ(Rows(), "0");
+  EXPECT_EQ(CursorNow().done, std::nullopt);
+  MakeWhole();
+  const auto moved = sink->WriteWithCursor(MakeRecords(0, 3), Move(2));
+  ASSERT_TRUE(moved.committed()) << moved.why;
+  EXPECT_EQ(Rows(), "3");
+}
+
+TEST_F(TableSinkTest, ASoloEpochWaitsForNobody) {
+  const auto sink = Open(true);
+  WaitForNoStandby();
+  const auto admin = world_.Connect("admin");
+  const auto begun = admin->BeginEpoch({Epoch(1), true, "", "alone"});
+  ASSERT_TRUE(begun.committed()) << begun.why;
+  const auto opened = ledger_->OpenGate("g", {kStream}, false);
+  ASSERT_TRUE(opened.committed()) << opened.why;
+  cursor_ = opened.value.cursors.at(0);
+  const auto moved = sink->WriteWithCursor(MakeRecords(0, 3), Move(2));
+  EXPECT_TRUE(moved.committed()) << moved.why;
+  EXPECT_TRUE(moved.value.solo);
+  EXPECT_EQ(Rows(), "3");
+}
+
+// The standby answers, but its receiver does not write. An operator sets the waiter free.
+TEST_F(TableSinkTest, ACommitThatWasSetFreeIsNotTakenForOne) {
+  const auto sink = Open(true);
+  world_.pair().Freeze(PostgresPair::kStandby, "walreceiver");
+  auto write = std::async(std::launch::async,
+                          [&] { return sink->WriteWithCursor(MakeRecords(0, 3), Move(2)); });
+  world_.AwaitSyncWaits("1");
+  world_.Configure("synchronous_standby_names", "''");
+  const auto freed = write.get();
+  EXPECT_EQ(freed.outcome, CommitOutcome::kUnknown)
+      << "PostgreSQL answered with a plain success; the standby has nothing";
+  EXPECT_THAT(std::string(freed.why.message()), testing::HasSubstr("not proven durable"));
+  EXPECT_EQ(Rows(), "3") << "the one batch whose commit was under way is seen";
+  const auto next = sink->WriteWithCursor(MakeRecords(3, 3), Move(5));
+  EXPECT_FALSE(next.committed());
+  EXPECT_EQ(Rows(), "3") << "and nothing behind it";
+  MakeWhole();
+  const auto moved = sink->WriteWithCursor(MakeRecords(0, 3), Move(2));
+  ASSERT_TRUE(moved.committed()) << moved.why;
+  EXPECT_EQ(Rows(), "3");
+}
+
+TEST_F(TableSinkTest, ACommitWhoseWaitWasCancelledIsNotTakenForOne) {
+  const auto sink = Open(true);
+  world_.pair().Freeze(PostgresPair::kStandby, "walreceiver");
+  auto write = std::async(std::launch::async,
+                          [&] { return sink->WriteWithCursor(MakeRecords(0, 3), Move(2)); });
+  world_.AwaitSyncWaits("1");
+  world_.Sql("select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'");
+  world_.AwaitSyncWaits("0");
+  // Now the standby may have everything: the notice alone must make it unknown.
+  world_.pair().Thaw(PostgresPair::kStandby, "walreceiver");
+  const auto cancelled = write.get();
+  EXPECT_EQ(cancelled.outcome, CommitOutcome::kUnknown);
+  EXPECT_THAT(std::string(cancelled.why.message()), testing::HasSubstr("01000"));
+}
+
+TEST_F(TableSinkTest, WhatIsWrongWithTheTableStaysWrong) {
+  const auto sink = Open(true);
+  world_.Sql("alter table public.effects add check (seq < 3)");
+  const auto refused = sink->WriteWithCursor(MakeRecords(0, 3), Move(2));
+  EXPECT_EQ(refused.outcome, CommitOutcome::kNotCommitted);
+  EXPECT_EQ(refused.refusal, Refusal::kInvalid);
+  EXPECT_THAT(std::string(refused.why.message()), testing::HasSubstr("effects_seq_check"));
+  EXPECT_EQ(CursorNow().done, std::nullopt);
 }
 
 // MakeRecords are producer A's, seq = offset + 1.
@@ -149,6 +244,18 @@ TEST_F(TableSinkSeqTest, AFencedGateWritesNoRow) {
   EXPECT_EQ(moved.outcome, CommitOutcome::kNotCommitted);
   EXPECT_EQ(moved.refusal, Refusal::kFenced);
   EXPECT_EQ(world_.Sql("select count(*) from public.effects"), "0");
+}
+
+TEST_F(TableSinkSeqTest, WhileThePrimaryWaitsForNoStandbyNoRowIsShown) {
+  const auto sink = TableSinkTest::Open(true);
+  WaitForNoStandby();
+  const auto stalled = sink->WriteWithSeqCursor(MakeRecords(0, 3), Move(3));
+  EXPECT_EQ(stalled.refusal, Refusal::kNoDurableStandby) << stalled.why;
+  EXPECT_EQ(Rows(), "0");
+  MakeWhole();
+  const auto moved = sink->WriteWithSeqCursor(MakeRecords(0, 3), Move(3));
+  ASSERT_TRUE(moved.committed()) << moved.why;
+  EXPECT_EQ(Rows(), "3");
 }
 
 TEST_F(TableSinkTest, AnotherDatabaseIsAskedInstead) {

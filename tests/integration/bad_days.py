@@ -369,16 +369,35 @@ def synchronous_setting_emptied(s):
     s.follow_both()
     s.write(1000)
     s.check_everything_once()
+    _with_the_setting_emptied(s, lambda: len(s.effects()))
+    s.check_everything_once()
+    s.stop_both()
+
+
+def synchronous_setting_emptied_before_a_table(s):
+    """The same before a table in the ledger's database, whose rows are seen when they are committed: none is."""
+    s.programs.follow(f"{s.name}-producer", s.producer_argv())
+    s.programs.follow(f"{s.name}-gate", s.gate_argv(sink=f"table:public.{s.name}"))
+    s.write(1000)
+    rows = lambda: int(s.stack.sql("pg_p", f"select count(*) from public.{s.name}", check=False) or 0)  # noqa: E731
+    s.programs.wait("rows", lambda: rows() == 1000)
+    _with_the_setting_emptied(s, rows)
+    s.programs.wait("all rows", lambda: rows() == s.written)
+    disordered = s.stack.sql("pg_p", f"select count(*) from (select seq - lag(seq) over (order by emitted) as step from public.{s.name}) as steps where step <> 1")
+    check("every row once, in order", disordered == "0")
+    s.stop_both()
+
+
+def _with_the_setting_emptied(s, left):
     s.stack.pause("pg_s")
     try:
         s.stack.sql("pg_p", "alter system set synchronous_standby_names = ''; select pg_reload_conf()")
+        s.programs.wait("the setting", lambda: s.stack.sql("pg_p", "show synchronous_standby_names") == "")
         s.write(1000)
-        stays("effects", lambda: len(s.effects()), 3.0)
+        stays("effects", left, 3.0)
     finally:
         s.stack.resume("pg_s")
         s.stack.sql("pg_p", "alter system reset synchronous_standby_names; select pg_reload_conf()")
-    s.check_everything_once()
-    s.stop_both()
 
 
 def sessions_are_ended_under_load(s):
@@ -692,6 +711,7 @@ SHORT = [
     standby_away,
     primary_away,
     synchronous_setting_emptied,
+    synchronous_setting_emptied_before_a_table,
     sessions_are_ended_under_load,
     ledger_crashes_under_load,
     ledger_fails_over_under_a_running_producer,
