@@ -51,6 +51,7 @@ struct CacheSettings {
   int64_t polls_max = 0;          // Main2 stops there; 0: never.
   double main2_seconds_max = 30;  // And here.
   CacheSteps steps = CacheSteps::kAuto;
+  int passes = 1;  // A cell is run so many times and the fastest counts.
 };
 
 // What an experiment is driven by. `seconds` reads a clock that never goes back.
@@ -73,6 +74,7 @@ struct CacheResult {
   int64_t spilled_records = 0;  // Left memory for the disk.
   int64_t bytes_reread = 0;     // From the log again, or from disk.
   double seconds = 0;           // Without making the orders.
+  double first_seconds = 0;     // Of the first pass, which pays for memory never used before.
 };
 
 // CANCELLED: driver.go_on said no. INVALID_ARGUMENT: the budget has no room for two records a

@@ -320,6 +320,13 @@ void AddCacheFlags(Program& program, CLI::App& cache, CacheArguments& arguments)
                   "record up to 10 million. lockstep's bounded buffer always goes by record")
       ->check(CLI::IsMember({"auto", "record", "burst"}))
       ->group(kCache);
+  cache
+      .add_option("--passes", arguments.settings.passes,
+                  "Run each cell so often in one process; its time is the fastest one's, and "
+                  "first_seconds (JSON) the first one's, which pays for memory never used before")
+      ->type_name("N")
+      ->check(CLI::Range(1, 100))
+      ->group(kCache);
   AddCount(cache, "--main2-polls", arguments.settings.polls_max,
            "main2 stops after so many (its cell then ends with a +)")
       ->group(kCache);
