@@ -117,13 +117,6 @@ Gate::Answer Gate::AnswerOf(const Commit<lockstep::Moved>& commit) {
   }
 }
 
-void Gate::Leaves(Position position) {
-  LOCKSTEP_CHECK(MayLeave(position), "an effect leaves under a durable intent only (1)");
-  LOCKSTEP_CHECK(last_left_ < position,
-                 "the outside sees the ledger's positions once, in order (2)");
-  last_left_ = position;
-}
-
 void Gate::Left(Position position) {
   LOCKSTEP_CHECK(position <= last_left_, "what is done has left");
   LOCKSTEP_CHECK(done_ <= position, "what is done stays done");

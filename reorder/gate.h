@@ -25,6 +25,7 @@
 
 #include "absl/status/status.h"
 
+#include "common/base/check.h"
 #include "common/model/ids.h"
 #include "common/model/rules.h"
 #include "db-ledger/ledger.h"
@@ -100,7 +101,12 @@ class Gate {
            (durable_intent_.has_value() && position <= *durable_intent_);
   }
   // One effect leaves now. REQUIRES: MayLeave(position), above everything that left before (2).
-  void Leaves(Position position);
+  void Leaves(Position position) {
+    LOCKSTEP_CHECK(MayLeave(position), "an effect leaves under a durable intent only (1)");
+    LOCKSTEP_CHECK(last_left_ < position,
+                   "the outside sees the ledger's positions once, in order (2)");
+    last_left_ = position;
+  }
   // Marks what was in doubt and is sent again.
   bool MayHaveLeft(Position position) const {
     return resend_to_.has_value() && position <= *resend_to_;

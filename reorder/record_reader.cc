@@ -19,6 +19,7 @@ constexpr milliseconds kPauseMin{1};
 constexpr milliseconds kPauseMax{50};
 constexpr milliseconds kBrokerTimeout{5'000};
 constexpr size_t kReadAheadRecords = 128;
+constexpr size_t kPrefetchRecords = 8;
 // Kafka that has more and gives nothing for so long is away.
 constexpr milliseconds kSilence{5'000};
 // While nothing arrives the ledger is looked at only to notice a new epoch.
@@ -160,6 +161,7 @@ absl::Status RecordReader::ReadAhead() {
   ahead_first_ = next_;
   const size_t end = std::min(next_ + kReadAheadRecords, batch_.records.size());
   for (size_t i = next_; i < end; ++i) {
+    if (i + kPrefetchRecords < end) batch_.records[i + kPrefetchRecords].PrefetchHeaders();
     const absl::Status read = ReadFetchedRecord(batch_.records[i], ahead_.emplace_back());
     if (read.ok()) continue;
     ahead_.pop_back();

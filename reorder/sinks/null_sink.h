@@ -1,8 +1,9 @@
 // NullSink counts records and checksums them; for benchmarks and for comparing two runs.
 //
-// Checksum: XXH3-64, seeded by the value before it (0 at first), of the position, then of the key,
-// then of the value of each record in order; null counts as one zero byte. Blind: it forgets
-// everything with its process.
+// Checksum: of each record XXH3-64 of (epoch, offset, size of the key, size of the value), four
+// int64 with -1 for null; seeded by it, of the key; seeded by that, of the value. Then, record by
+// record, checksum × kFactor + that, from 0. (A record's own does not wait for the one before.)
+// Blind: it forgets everything with its process.
 #ifndef LOCKSTEP_REORDER_SINKS_NULL_SINK_H_
 #define LOCKSTEP_REORDER_SINKS_NULL_SINK_H_
 
