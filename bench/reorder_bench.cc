@@ -9,13 +9,14 @@
 // …/source_algorithm: ours against the source document's algorithm over that raw consumer.
 // reorder/rss/…: the memory that the process takes at the peak, against budget + 150 MiB.
 // reorder/bounded_cells/…: see RunBoundedCells.
-// reorder/streams/4: four streams against one. reorder/startup/…: until the first record comes out.
-// reorder/engine/…: see engine_bench.cc.
+// reorder/streams/4: four streams against one, and raw consumers the same. reorder/startup/…: until
+// the first record comes out. reorder/engine/…: see engine_bench.cc.
 #include <cstdint>
 #include <filesystem>
 #include <iostream>
 #include <string>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -252,7 +253,24 @@ absl::Status MeasureBoundedCells(Site& site, const Report& report, const std::st
   return absl::OkStatus();
 }
 
-// Several streams at once against all records in one.
+// Records a second of raw consumers that read a topic's partitions at once, a thread each.
+absl::StatusOr<double> RawConsumeAll(const Site& site, const TwoLogs& logs, int32_t partitions) {
+  std::vector<absl::StatusOr<double>> seconds(static_cast<size_t>(partitions));
+  const Stopwatch watch;
+  std::vector<std::thread> threads;
+  for (int32_t i = 0; i < partitions; ++i) {
+    threads.emplace_back([&, i] {
+      seconds[static_cast<size_t>(i)] =
+          RawConsume({.brokers = site.brokers(), .topic = logs.topic, .partition = i},
+                     logs.logged / partitions);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const auto& one : seconds) LOCKSTEP_RETURN_IF_ERROR(one.status());
+  return static_cast<double>(logs.logged) / watch.Seconds();
+}
+
+// Several streams at once against all records in one; and what the machine gives raw consumers.
 absl::Status MeasureStreams(Site& site, const Report& report) {
   if (!site.Wants("reorder/streams/4")) return absl::OkStatus();
   constexpr int32_t kStreams = 4;
@@ -274,6 +292,17 @@ absl::Status MeasureStreams(Site& site, const Report& report) {
           .unit = "records/s",
           .better = Better::kHigher,
           .params = {{"records", options.records}, {"streams", int64_t{kStreams}}}});
+  LOCKSTEP_ASSIGN_OR_RETURN(
+      const Pair raw, RunPairs(
+                          site.pairs(), [&] { return RawConsumeAll(site, several, kStreams); },
+                          [&] { return RawConsumeAll(site, one, 1); }));
+  report({.name = "reorder/streams/4/raw",
+          .value = raw.value,
+          .baseline = "one raw consumer of the same records",
+          .baseline_value = raw.baseline,
+          .unit = "records/s",
+          .better = Better::kHigher,
+          .params = {{"records", options.records}, {"consumers", int64_t{kStreams}}}});
   site.DropTopic(one.topic);
   site.DropTopic(several.topic);
   return absl::OkStatus();

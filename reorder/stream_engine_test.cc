@@ -389,6 +389,15 @@ TEST_F(StreamEngineTest, RecoverNamesTheRecordThatTheMirrorLacks) {
   EXPECT_THAT(sink.seen, ElementsAre("A1=A1", "B1=B1", "A2=A2"));
 }
 
+TEST_F(StreamEngineTest, RecoverReadsOnBehindWhatRetentionRemoved) {
+  FailedOver({"A1", "A2", "B1", "B2", "A3"});
+  cluster_->FailFetch({RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE});
+  ListSink sink(SinkKind::kBlind);
+  const StreamResult result = Run(Options(ReorderMode::kRecover), sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+  EXPECT_THAT(sink.seen, ElementsAre("A1=A1", "B1=B1", "A2=A2", "B2=B2", "A3=A3"));
+}
+
 TEST_F(StreamEngineTest, RecoverIsRefusedWithoutACursorOrAFailover) {
   ListSink sink(SinkKind::kBlind);
   Open("A", cluster_id_);

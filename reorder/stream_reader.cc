@@ -122,6 +122,7 @@ absl::Status StreamReader::Step(std::vector<ReadyRecord>& out, Clock::time_point
   }
   if (next_ == batch_.records.size()) {
     LOCKSTEP_RETURN_IF_ERROR(FetchInRange(deadline));
+    if (started_.empty()) return absl::OkStatus();
     if (batch_.records.empty()) {
       LOCKSTEP_RETURN_IF_ERROR(NoteEnd());
       // While nothing arrives nothing has to be settled.
@@ -266,6 +267,14 @@ absl::Status StreamReader::FetchInRange(Clock::time_point deadline) {
   if (absl::IsOutOfRange(fetched) && reads_current_) {
     LOCKSTEP_ASSIGN_OR_RETURN(const LogOffsets offsets, Offsets(started_[0]));
     LOCKSTEP_RETURN_IF_ERROR(CheckRange(next_offset_, offsets));
+  }
+  if (absl::IsOutOfRange(fetched) && !reads_current_) {
+    // What is gone may have been a copy of what another topic has. If not, what lies behind it
+    // shows a hole, which has a name.
+    Log(LogLevel::kWarn, "reads_from_the_start",
+        {{"stream", options_.stream},
+         {"why", "retention or truncation removed what was to be read next"}});
+    return StopAll();
   }
   return fetched;
 }
