@@ -200,10 +200,12 @@ std::optional<StreamEnd> EngineLoop::Stalled() const {
 
 absl::Status EngineLoop::CommitRepeatedly(const Attempt& attempt) {
   milliseconds pause{1};
+  const auto since = steady_clock::now();
   for (bool told = false;; told = true) {
     lockstep::Commit<Moved> commit;
     switch (attempt(commit)) {
       case Gate::Answer::kGo:
+        if (told) waiting_log_.WaitsForNothing();
         return absl::OkStatus();
       case Gate::Answer::kFenced:
         return absl::AbortedError(absl::StrCat(
@@ -221,6 +223,7 @@ absl::Status EngineLoop::CommitRepeatedly(const Attempt& attempt) {
            {"outcome", ToString(commit.outcome)},
            {"why", commit.why}});
     }
+    Waits(absl::StrCat("a durable cursor (", std::string(commit.why.message()), ")"), since);
     if (const auto stop_by = StopBy(); stop_by.has_value() && steady_clock::now() >= *stop_by) {
       return absl::CancelledError("stopped while a cursor commit was not durable");
     }

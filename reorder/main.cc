@@ -191,6 +191,13 @@ absl::StatusOr<std::vector<std::unique_ptr<StreamThread>>> OpenStreams(
   return threads;
 }
 
+// Of a stream that ends while others go on people hear now, and not when all have ended.
+void LogEnd(const StreamName& stream, const StreamResult& result) {
+  if (result.why.ok() || absl::IsCancelled(result.why)) return;
+  Log(LogLevel::kError, "stream_ended",
+      {{"stream", stream}, {"exit", ToInt(result.exit_code)}, {"why", result.why}});
+}
+
 // Until every stream has ended. One that failed ends the others: half a topic is not a state to
 // run on in.
 void Watch(std::vector<std::unique_ptr<StreamThread>>& threads, const Progress& progress,
@@ -207,7 +214,8 @@ void Watch(std::vector<std::unique_ptr<StreamThread>>& threads, const Progress& 
       expected += progress[i]->expected;
       if (!ended) continue;
       const ExitCode code = threads[i]->result.exit_code;
-      const bool failed = code == ExitCode::kRefused || code == ExitCode::kCouldNot;
+      const bool failed = code == ExitCode::kRefused || code == ExitCode::kCouldNot ||
+                          (code == ExitCode::kNo && !has_end);
       if (failed && !stop.requested()) stop.Request();
     }
     metrics.Update(progress);
@@ -263,9 +271,11 @@ int Run(const CommonOptions& common, const ReorderOptions& options, const Discov
   if (!server.ok()) return ExitWith("lockstep-reorder", server.status());
 
   const auto started = steady_clock::now();
-  for (const auto& stream : threads) {
-    stream->thread = std::thread([&stream = *stream, &stop] {
+  for (size_t i = 0; i < threads.size(); ++i) {
+    threads[i]->thread = std::thread([&, i] {
+      StreamThread& stream = *threads[i];
       stream.result = stream.engine->Run([&stop] { return stop.requested(); });
+      if (threads.size() > 1) LogEnd(found.streams[i], stream.result);
       stream.ended = true;
     });
   }

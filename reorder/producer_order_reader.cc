@@ -187,9 +187,10 @@ void ProducerOrderReader::NoteEnd() {
   const auto missing = order_.Missing();
   const auto wanted = missing.has_value() ? missing : order_.Unsettled();
   if (!wanted.has_value()) {
-    waiting_.reset();
+    StopWaitingForRecords();
     return;
   }
+  if (!ConfirmEnds()) return;
   // Whatever one producer waits for, the others go on: nothing here ends a follower.
   Wait({.what = missing.has_value() ? Waiting::For::kFrozenRecord : Waiting::For::kLedgerRow,
         .producer = wanted->producer,

@@ -18,6 +18,8 @@ using std::chrono::milliseconds;
 constexpr milliseconds kPauseMin{1};
 constexpr milliseconds kPauseMax{50};
 constexpr milliseconds kBrokerTimeout{5'000};
+constexpr milliseconds kEndTimeout{2'000};
+constexpr milliseconds kEndIsFresh{1'000};
 constexpr size_t kReadAheadRecords = 128;
 constexpr size_t kPrefetchRecords = 8;
 // Kafka that has more and gives nothing for so long is away.
@@ -86,6 +88,7 @@ absl::StatusOr<std::optional<StreamPage>> RecordReader::AskLedger(
   }
   LOCKSTEP_RETURN_IF_ERROR(
       Annotate(page.status(), absl::StrCat("read ", ToString(options_.stream), " in the ledger")));
+  StopWaitingFor(Waiting::For::kLedger);
   if (!read_a_page_) heads_at_start_ = page->heads;
   read_a_page_ = true;
   page_read_ = last_page_;
@@ -136,15 +139,40 @@ absl::Status RecordReader::Fetch(Clock::time_point deadline) {
     }
   }
   if (!polled.ok() && !absl::IsUnavailable(polled)) return polled;
-  // Kafka says once that it is away; that it still is, only its silence says.
-  const Clock::time_point now = Clock::now();
-  if (!batch_.records.empty() || at_ends()) last_heard_ = now;
-  if (!polled.ok() || now - last_heard_ >= kSilence) {
+  // Kafka says once that it is away; that it still is, only its silence says. Where there is
+  // nothing to be told it is asked.
+  const bool heard = !batch_.records.empty() || !batch_.ends.empty();
+  if (heard) last_heard_ = Clock::now();
+  const bool silent = Clock::now() - last_heard_ >= kSilence;
+  if (!polled.ok()) {
     Wait({.what = Waiting::For::kBrokers, .why = std::string(polled.message())});
-  } else if (waiting_.has_value() && waiting_->what == Waiting::For::kBrokers) {
-    waiting_.reset();
+  } else if (silent && !at_ends()) {
+    Wait({.what = Waiting::For::kBrokers, .why = "it has more and gives nothing"});
+  } else if (heard || (silent && AskForEnds())) {
+    StopWaitingFor(Waiting::For::kBrokers);
   }
   return absl::OkStatus();
+}
+
+bool RecordReader::ConfirmEnds() {
+  if (!at_ends()) return false;
+  return Clock::now() - ends_confirmed_ < kEndIsFresh || AskForEnds();
+}
+
+// A log that goes on above its end is not at its end; that its records come is waited for.
+bool RecordReader::AskForEnds() {
+  for (size_t i = 0; i < started_.size(); ++i) {
+    const absl::StatusOr<LogOffsets> offsets = kafka_->Offsets(started_[i], kEndTimeout);
+    if (!offsets.ok()) {
+      Wait({.what = Waiting::For::kBrokers, .why = std::string(offsets.status().message())});
+      return false;
+    }
+    if (end_[i].has_value() && offsets->hi_offset > *end_[i]) end_[i].reset();
+  }
+  last_heard_ = Clock::now();
+  if (!at_ends()) return false;
+  ends_confirmed_ = last_heard_;
+  return true;
 }
 
 absl::StatusOr<const FetchedRecord*> RecordReader::NextRecord() {
@@ -202,6 +230,17 @@ void RecordReader::Wait(Waiting waiting) {
   }
   waiting.since = Clock::now();
   waiting_ = std::move(waiting);
+}
+
+void RecordReader::StopWaitingFor(Waiting::For what) {
+  if (waiting_.has_value() && waiting_->what == what) waiting_.reset();
+}
+
+void RecordReader::StopWaitingForRecords() {
+  if (waiting_.has_value() && waiting_->what != Waiting::For::kLedger &&
+      waiting_->what != Waiting::For::kBrokers) {
+    waiting_.reset();
+  }
 }
 
 void RecordReader::Pause(Clock::time_point deadline) {

@@ -127,10 +127,16 @@ class RecordReader {
   void Passed(int log, Offset offset);
   // Every log was read to its end, and nothing came since.
   bool at_ends() const;
+  // The same, and the brokers say so now, or did a second ago: a broker that is away tells nobody.
+  // If they do not answer, they are what is waited for.
+  bool ConfirmEnds();
 
   // --- waiting
 
   void Wait(Waiting waiting);
+  void StopWaitingFor(Waiting::For what);
+  // Ledger and brokers stay what is waited for until they have answered.
+  void StopWaitingForRecords();
   // Each time longer, until PauseLess.
   void Pause(Clock::time_point deadline);
   void PauseMore();
@@ -148,12 +154,15 @@ class RecordReader {
   std::optional<Waiting> waiting_;
   Clock::time_point last_page_{};                // The ledger was asked for it, …
   Clock::time_point page_read_{};                // … and answered.
-  Clock::time_point last_heard_ = Clock::now();  // Of Kafka, where there is more to hear.
+  Clock::time_point last_heard_ = Clock::now();  // Of Kafka: records, an end, an answer.
   std::chrono::milliseconds pause_{1};
   int64_t polls_ = 0;
 
  private:
   absl::Status ReadAhead();
+  bool AskForEnds();
+
+  Clock::time_point ends_confirmed_{};  // By brokers that were asked.
 
   std::vector<FetchedRecord> ahead_;  // Of batch_.records, from …
   size_t ahead_first_ = 0;            // … this one on.

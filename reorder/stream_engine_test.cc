@@ -398,6 +398,50 @@ TEST_F(StreamEngineTest, RecoverReadsOnBehindWhatRetentionRemoved) {
   EXPECT_THAT(sink.seen, ElementsAre("A1=A1", "B1=B1", "A2=A2", "B2=B2", "A3=A3"));
 }
 
+// The gate has caught up and loses its way to Kafka; producers and ledger go on.
+TEST_F(StreamEngineTest, ABrokerThatIsAwayAtTheLogsEndIsNoShorterLog) {
+  Open("A", cluster_id_);
+  Write(kTopic, {"A1"});
+  Append("A", 1, "{[0,1)}");
+  StreamEngineOptions options = Options();
+  options.until_end = false;
+  options.reader.topics = {kTopic};
+  ListSink sink(SinkKind::kBlind);
+  StreamProgress progress;
+  StreamEngine engine(options, gate_, sink, progress);
+  enum class Step { kCatchUp, kAway, kBack } step = Step::kCatchUp;
+  int idle = 0;
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(90);
+  std::chrono::steady_clock::time_point away_until;
+  // Asked by the engine's own thread, about every 200 ms while nothing comes.
+  const StreamResult result = engine.Run([&] {
+    const auto now = std::chrono::steady_clock::now();
+    if (now >= give_up) return true;
+    switch (step) {
+      case Step::kCatchUp:
+        if (progress.emitted == 0 || ++idle < 5) break;  // It has seen the log's end.
+        cluster_->SetBrokerDown(1);
+        Append("A", 2, "{[1,2)}");
+        away_until = now + 10 * options.stall_timeout;
+        step = Step::kAway;
+        break;
+      case Step::kAway:
+        if (progress.waiting_since_ms == 0 || now < away_until) break;
+        cluster_->SetBrokerUp(1);
+        producer_ = KafkaProducer::Open({.kafka = options.reader.kafka, .linger_ms = 0}).value();
+        Write(kTopic, {"A2"});
+        step = Step::kBack;
+        break;
+      case Step::kBack:
+        return sink.seen.size() == 2;
+    }
+    return false;
+  });
+  EXPECT_EQ(step, Step::kBack);
+  EXPECT_NE(result.exit_code, ExitCode::kRefused) << result.why;
+  EXPECT_THAT(sink.seen, ElementsAre("A1=A1", "A2=A2"));
+}
+
 TEST_F(StreamEngineTest, RecoverIsRefusedWithoutACursorOrAFailover) {
   ListSink sink(SinkKind::kBlind);
   Open("A", cluster_id_);
@@ -614,12 +658,16 @@ TEST_F(StreamEngineTest, UnknownOutcomesAreAskedAgainUntilKnown) {
   Append("A", 1, "{[0,1)}");
   int calls = 0;
   ListSink sink(SinkKind::kBlind);
+  StreamProgress progress;
   gate_.SetFate([&](const PendingCommit& commit) {
     if (commit.call != "MoveCursor" || ++calls > 6) return CommitFate::kDurable;
     EXPECT_TRUE(sink.seen.empty()) << "an effect left before its intent was durable";
+    EXPECT_EQ(progress.waiting_since_ms != 0, calls > 1) << "and is said to be waited for";
     return calls % 2 == 0 ? CommitFate::kUnknownApplied : CommitFate::kUnknownNotApplied;
   });
-  EXPECT_EQ(Run(Options(), sink).exit_code, ExitCode::kYes);
+  EXPECT_EQ(StreamEngine(Options(), gate_, sink, progress).Run([] { return false; }).exit_code,
+            ExitCode::kYes);
+  EXPECT_EQ(progress.waiting_since_ms, 0);
   EXPECT_THAT(sink.seen, ElementsAre("A1=A1"));
 }
 

@@ -325,15 +325,15 @@ absl::Status StreamReader::NoteEnd() {
   if (!at_ends()) return absl::OkStatus();
   const std::optional<Resequencer::Wanted> wanted =
       reads_current_ ? resequencer_->CurrentWanted() : resequencer_->FrozenWanted();
-  if (wanted.has_value() && bisected_) return StartOver();
-  if (wanted.has_value()) {
+  if (!wanted.has_value()) {
+    StopWaitingForRecords();
+  } else if (ConfirmEnds()) {
+    if (bisected_) return StartOver();
     Wait({.what = reads_current_ ? Waiting::For::kLogRecord : Waiting::For::kFrozenRecord,
           .producer = wanted->producer,
           .term = wanted->term,
           .seq = wanted->seq,
           .position = wanted->position});
-  } else {
-    waiting_.reset();
   }
   return absl::OkStatus();
 }
