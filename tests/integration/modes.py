@@ -14,12 +14,13 @@ import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+import kafka_admin  # noqa: E402
 from processes import NotReady  # noqa: E402
 from programs import ProgramFailed, Programs  # noqa: E402
 from stack import Stack, free_ports  # noqa: E402
 
 
-REFUSED = 3
+NO, REFUSED = 1, 3
 
 
 class ClaimFailed(Exception):
@@ -141,6 +142,23 @@ def replay(s):
     check("a second replay sends nothing new", given == order and all(row.get("replayed") for row in rows))
     refused = s.programs.call(f"{s.name}-refused", s.reorder("replay", f"jsonl:{s.stack.directory}/x"), expect=(2,))
     check("a file that is the outside is refused with a sentence", "the file is the outside" in refused.log, refused.log)
+
+
+# --- many streams in one process ---------------------------------------------------------------------------------------
+
+
+def hole_in_one(s):
+    """A follower of two streams ends when retention has taken what one of them has to send, and names it."""
+    s.create_topic(partitions=2)
+    s.write("a", 200, partitions=2)
+    s.produce("a")
+    kafka_admin.delete_records(s.stack.brokers["p"], s.name, 50, partition=0)
+    out = s.stack.directory / f"{s.name}.jsonl"
+    ended = s.programs.call(f"{s.name}-gate", s.reorder("gate", f"jsonl:{out}"), expect=(NO,), seconds=60)
+    check("the stream is named when it ends", f"stream_ended stream={s.name}/0 exit=1" in ended.log and "retention" in ended.log, ended.log)
+    given, rows = records(out.read_text().splitlines())
+    check("of the hole's stream nothing has left", all(row["stream"] == f"{s.name}/1" for row in rows), rows[:1])
+    check("of the other a beginning of its order, once", given == s.order(1)[: len(given)], (len(given), len(s.order(1))))
 
 
 # --- consumer group ---------------------------------------------------------------------------------------------------
@@ -531,7 +549,7 @@ def per_producer_kills(s):
 
 
 # Those of one line share a stack; the last of each may lose its site.
-STACKS = ((replay, shared), (shared_name, shared_from_start, per_producer), (slow_outside,), (per_producer_kills,))
+STACKS = ((replay, shared), (hole_in_one, shared_name, shared_from_start, per_producer), (slow_outside,), (per_producer_kills,))
 
 
 def run(scenarios):
