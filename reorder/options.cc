@@ -229,6 +229,7 @@ std::vector<std::string> ReorderOptions::Validate(const CommonOptions& common) {
   sink_settings.ledger = common.ledger;
   sink_settings.standby_ledger = common.standby_ledger;
   sink_settings.sink_db = sink_db;
+  sink_settings.http_by_producer = engine.mode == ReorderMode::kPerProducer;
   return complaints;
 }
 

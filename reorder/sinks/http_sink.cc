@@ -147,21 +147,28 @@ void HttpSink::Attach(SinkHost& host) {
 absl::Status HttpSink::Write(std::span<const ReadyRecord> records) {
   while (!records.empty()) {
     LOCKSTEP_RETURN_IF_ERROR(CheckStop("in the middle of a batch"));
-    const bool replayed = records.front().replayed;  // A request is all or nothing of that.
-    size_t count = 0;
-    size_t bytes = 0;
-    while (count < records.size() && bytes < kRequestBytesMax &&
-           records[count].replayed == replayed &&
-           static_cast<int64_t>(count) < options_.records_per_request) {
-      const RecordView& view = records[count++].view;
-      bytes += view.key.value_or("").size() + view.value.value_or("").size();
-    }
+    const size_t count = CountOfRequest(records);
     MakeRequest(records.first(count));
     LOCKSTEP_RETURN_IF_ERROR(Deliver());
     done_ = request_.last;
     records = records.subspan(count);
   }
   return absl::OkStatus();
+}
+
+size_t HttpSink::CountOfRequest(std::span<const ReadyRecord> records) const {
+  const ReadyRecord& first = records.front();
+  size_t count = 0;
+  size_t bytes = 0;
+  while (count < records.size() && bytes < kRequestBytesMax &&
+         static_cast<int64_t>(count) < options_.records_per_request) {
+    const ReadyRecord& record = records[count];
+    if (record.replayed != first.replayed) break;  // A request is all or nothing of that.
+    if (options_.by_producer && record.producer != first.producer) break;
+    bytes += record.view.key.value_or("").size() + record.view.value.value_or("").size();
+    ++count;
+  }
+  return count;
 }
 
 void HttpSink::MakeRequest(std::span<const ReadyRecord> records) {
@@ -185,8 +192,10 @@ void HttpSink::MakeRequest(std::span<const ReadyRecord> records) {
                           {{"Content-Type", single ? "application/json" : "application/x-ndjson"},
                            {"Idempotency-Key", request_.key},
                            {"Lockstep-Stream", stream_text_},
-                           {"Lockstep-Last", ToString(request_.last)},
                            {"Lockstep-Records", std::to_string(records.size())}});
+  if (!options_.by_producer) {
+    request_.headers.emplace_back("Lockstep-Last", ToString(request_.last));
+  }
   if (in_doubt) request_.headers.emplace_back("Lockstep-In-Doubt", "true");
   if (replayed) request_.headers.emplace_back("Lockstep-Replayed", "true");
 }

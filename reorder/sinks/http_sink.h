@@ -6,7 +6,7 @@
 //
 //   Idempotency-Key: STREAM/PRODUCER/SEQ   of its only, or its last, record
 //   Lockstep-Stream: STREAM
-//   Lockstep-Last: EPOCH:OFFSET            the position of that record
+//   Lockstep-Last: EPOCH:OFFSET            the position of that record; not with `by_producer`
 //   Lockstep-Records: N
 //   Lockstep-In-Doubt: true                iff one of them may have been sent before
 //   Lockstep-Replayed: true                iff all of them were (replay mode): to be taken again
@@ -16,6 +16,11 @@
 // do: after a crash requests are cut elsewhere, and one that begins with a known record may go on
 // with unknown ones.) With one record a request the key is all that a server needs to drop repeats;
 // with more it looks at the lines: those at or below the last Lockstep-Last of the stream it has.
+//
+// `by_producer` is for records that come in each producer's order and in no other (--mode
+// per-producer). Then a request holds one producer's, so that its key vouches for no other's, and
+// names no position: after a crash, or behind a row that came late, one with lower positions may be
+// new. A server drops by producer and seq.
 //
 //   2xx                   done
 //   409                   it had this key already: done
@@ -51,6 +56,7 @@ struct HttpSinkOptions {
   HttpTarget target = {};
   StreamName stream = {};
   int64_t records_per_request = 1;
+  bool by_producer = false;
   HttpHeaders headers = {};  // With every request.
   std::string ca_file = {};  // Certificates to trust (PEM); empty: the system's.
   std::chrono::milliseconds connect_max{5'000};
@@ -96,6 +102,8 @@ class HttpSink final : public Sink {
     std::string body;
   };
 
+  // How many of the first go into one request.
+  size_t CountOfRequest(std::span<const ReadyRecord> records) const;
   void MakeRequest(std::span<const ReadyRecord> records);
   absl::Status Deliver();
   absl::Status Refused(const Answer& answer) const;

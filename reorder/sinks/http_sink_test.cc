@@ -16,6 +16,7 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -37,15 +38,17 @@ using std::chrono::steady_clock;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-ReadyRecord MakeRecord(int64_t seq) {
+ReadyRecord MakeRecord(int64_t seq, int64_t offset, std::string_view producer) {
   ReadyRecord record;
-  record.position = {Epoch(2), Offset(100 + seq)};
-  record.producer = "A";
+  record.position = {Epoch(2), Offset(offset)};
+  record.producer = producer;
   record.term = Term(1);
   record.seq = Seq(seq);
   record.view.value = "v";
   return record;
 }
+
+ReadyRecord MakeRecord(int64_t seq) { return MakeRecord(seq, 100 + seq, "A"); }
 
 // What a server got, in order, as `KEY:records`, with `?` if in doubt.
 class Requests {
@@ -85,7 +88,8 @@ class Server {
       : server_(std::move(server)) {
     server_->Post("/in", [this](const httplib::Request& request, httplib::Response& response) {
       requests.Take(request);
-      const int status = statuses.empty() ? 200 : statuses.front();
+      int status = statuses.empty() ? 200 : statuses.front();
+      if (judge) status = judge(request);
       if (!statuses.empty()) statuses.pop_front();
       if (status == 302) response.set_header("Location", "http://elsewhere/in?token=secret");
       if (before_answer) before_answer();
@@ -103,8 +107,10 @@ class Server {
   }
 
   Requests requests;
-  std::deque<int> statuses;             // The server's threads', one request at a time.
-  std::function<void()> before_answer;  // The same.
+  // The server's threads', one request at a time.
+  std::deque<int> statuses;
+  std::function<int(const httplib::Request&)> judge;  // Instead of those.
+  std::function<void()> before_answer;                // The same.
   int port = 0;
 
  private:
@@ -181,11 +187,12 @@ class HttpSinkTest : public testing::Test {
  protected:
   HttpSinkTest() { std::signal(SIGPIPE, SIG_IGN); }  // NOLINT(cert-err33-c)
 
-  void Open(int port, int64_t records_per_request = 1) {
+  void Open(int port, int64_t records_per_request = 1, bool by_producer = false) {
     HttpSinkOptions options;
     options.target = {tls_, "127.0.0.1", port, "/in"};
     options.stream = {"orders", 0};
     options.records_per_request = records_per_request;
+    options.by_producer = by_producer;
     options.headers = {{"Authorization", "Bearer x"}};
     options.ca_file = ca_file_;
     options.answer_max = milliseconds(300);
@@ -250,6 +257,67 @@ TEST_F(HttpSinkTest, WhatIsReplayedGoesApartFromWhatIsNew) {
   ASSERT_EQ(sink_->Write(records), absl::OkStatus());
   EXPECT_THAT(server.requests.told(), ElementsAre("orders/0/A/2:2 again", "orders/0/A/3:1"));
   EXPECT_THAT(server.requests.last().body, testing::Not(HasSubstr("replayed")));
+}
+
+// Drops repeats as sinks.md has it for --mode per-producer: by producer and seq, and a key that it
+// knows is done.
+class Deduplicator {
+ public:
+  int operator()(const httplib::Request& request) {
+    if (!keys_.insert(request.get_header_value("Idempotency-Key")).second) return 409;
+    const std::vector<std::string> lines = absl::StrSplit(request.body, '\n', absl::SkipEmpty());
+    for (const std::string& line : lines) {
+      const std::string producer(Field(line, "\"producer\":\"", '"'));
+      const int64_t seq = std::stoll(std::string(Field(line, "\"seq\":", ',')));
+      if (seq <= last_[producer]) continue;
+      taken.push_back(absl::StrCat(producer, seq));
+      last_[producer] = seq;
+    }
+    return 200;
+  }
+  std::vector<std::string> taken;
+
+ private:
+  static std::string_view Field(std::string_view line, std::string_view name, char end) {
+    line.remove_prefix(line.find(name) + name.size());
+    return line.substr(0, line.find(end));
+  }
+  std::set<std::string> keys_;
+  std::map<std::string, int64_t> last_;
+};
+
+// [10] A4  [11] B7  [12] A5: B7's row comes late.
+TEST_F(HttpSinkTest, InEachProducersOrderARequestVouchesForOneProducerOnly) {
+  const ReadyRecord a4 = MakeRecord(4, 10, "A");
+  const ReadyRecord b7 = MakeRecord(7, 11, "B");
+  const ReadyRecord a5 = MakeRecord(5, 12, "A");
+  Deduplicator outside;
+  Server server;
+  server.judge = std::ref(outside);
+  Open(server.port, 100, /*by_producer=*/true);
+  ASSERT_EQ(sink_->Write(std::vector<ReadyRecord>({a4, a5})), absl::OkStatus());
+  EXPECT_THAT(server.requests.told(), ElementsAre("orders/0/A/5:2"));
+
+  // The gate dies before it knows of that, and the next one finds all rows there. Were they one
+  // request, its key would be known, and B7 lost.
+  Server again;
+  again.judge = std::ref(outside);
+  Open(again.port, 100, /*by_producer=*/true);
+  ASSERT_EQ(sink_->Write(std::vector<ReadyRecord>({a4, b7, a5})), absl::OkStatus());
+  EXPECT_THAT(again.requests.told(),
+              ElementsAre("orders/0/A/4:1", "orders/0/B/7:1", "orders/0/A/5:1"));
+  EXPECT_THAT(outside.taken, ElementsAre("A4", "A5", "B7"));
+  EXPECT_EQ(sink_->KnownDone(), a5.position);
+}
+
+// B7 lies below A5, and is new: a server that goes by positions must not find any.
+TEST_F(HttpSinkTest, InEachProducersOrderARequestNamesNoPosition) {
+  for (const int64_t records : {1, 100}) {
+    Server server;
+    Open(server.port, records, /*by_producer=*/true);
+    ASSERT_EQ(Send(1, 1), absl::OkStatus());
+    EXPECT_FALSE(server.requests.last().has_header("Lockstep-Last"));
+  }
 }
 
 TEST_F(HttpSinkTest, AServerThatFailsIsAskedAgainWithTheSame) {

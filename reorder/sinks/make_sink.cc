@@ -113,6 +113,7 @@ absl::StatusOr<std::vector<std::unique_ptr<Sink>>> MakeSinks(const SinkSpec& spe
             HttpSinkOptions{.target = spec.http,
                             .stream = stream,
                             .records_per_request = settings.http_records_per_request,
+                            .by_producer = settings.http_by_producer,
                             .headers = settings.http_headers,
                             .ca_file = settings.http_ca_file,
                             .answer_max = settings.http_answer_max}));

@@ -44,6 +44,7 @@ struct SinkSettings {
   std::string standby_ledger = {};  // The same; empty: the witness is among `ledger`'s hosts.
   std::string sink_db = {};         // kTable; empty: the ledger's database.
   int64_t http_records_per_request = 1;
+  bool http_by_producer = false;  // The records are in no order but each producer's.
   HttpHeaders http_headers = {};
   std::string http_ca_file = {};
   std::chrono::milliseconds http_answer_max = HttpSinkOptions().answer_max;

@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 """The gate is killed again and again in front of an HTTP server that drops repeats: each record is taken once, in the ledger's order.
 
-    http_sink.py [--kills N] [--seed S]     default: 5 kills, over both ways that a server may drop repeats
+    http_sink.py [--kills N] [--seed S]     default: 6 kills, over the three ways that a server may drop repeats
 
-One server looks at the Idempotency-Key alone (--sink-batch 1), one at the lines' positions (--sink-batch 50). Both now and then fail,
-before they did what was asked and after it. Restarted gates are told `--in-doubt resend`, as docs/operations/sinks.md has it.
+One server looks at the Idempotency-Key alone (--sink-batch 1), one at the lines' positions (--sink-batch 50), one in front of three
+producers at key, producer and seq (--mode per-producer). All now and then fail, before they did what was asked and after it. Restarted
+gates are told `--in-doubt resend`, as docs/operations/sinks.md has it.
 """
 
 import argparse
@@ -28,12 +29,11 @@ RECORDS = 4000
 
 
 class Outside:
-    """A server that keeps what it took, in order. `by_key`: a repeat is a key that it knows, else a position that it has passed."""
+    """A server that keeps what it took, in order; its kind is the way in which it drops repeats."""
 
-    def __init__(self, by_key, rng):
-        self.by_key, self.rng = by_key, rng
+    def __init__(self, rng):
+        self.rng = rng
         self.taken, self.wrong, self.failed, self.repeated = [], [], 0, 0
-        self._keys, self._last, self._bodies = set(), (0, -1), {}
         outside = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -71,45 +71,92 @@ class Outside:
             if chance < 0.005:
                 self.failed += 1
                 return 500
-            key = headers["Idempotency-Key"]
-            records = [json.loads(line) for line in body.splitlines()]
+            key, records = headers["Idempotency-Key"], [json.loads(line) for line in body.splitlines()]
             last = records[-1]
-            if key != f"{last['stream']}/{last['producer']}/{last['seq']}" or headers["Lockstep-Last"] != f"{last['epoch']}:{last['offset']}":
+            if key != f"{last['stream']}/{last['producer']}/{last['seq']}" or headers["Lockstep-Last"] != self.names_last(last):
                 self.wrong.append(f"{key}: {headers['Lockstep-Last']} with {last}")
-            if self.by_key:
-                if self._bodies.setdefault(key, body) != body:
-                    self.wrong.append(f"{key}: came with another body")
-                known = key in self._keys
-                self._keys.add(key)
-                self.repeated += known
-                self.taken += [] if known else records
-            else:
-                new = [record for record in records if (record["epoch"], record["offset"]) > self._last]
-                self.repeated += len(records) - len(new)
-                self.taken += new
-                self._last = max(self._last, (last["epoch"], last["offset"]))
-                known = not new
+            new = self.new(key, records, body)
+            self.repeated += len(records) - len(new)
+            self.taken += new
             if chance > 0.995:
                 self.failed += 1
                 return None
-            return 409 if known else 200
+            return 200 if new else 409
+
+    def names_last(self, last):
+        return f"{last['epoch']}:{last['offset']}"
+
+
+class ByKey(Outside):
+    """A repeat is a key that it knows."""
+
+    def __init__(self, rng):
+        super().__init__(rng)
+        self._bodies = {}
+
+    def new(self, key, records, body):
+        known = key in self._bodies
+        if self._bodies.setdefault(key, body) != body:
+            self.wrong.append(f"{key}: came with another body")
+        return [] if known else records
+
+
+class ByPosition(Outside):
+    """A repeat is a position that it has passed."""
+
+    def __init__(self, rng):
+        super().__init__(rng)
+        self._last = (0, -1)
+
+    def new(self, key, records, body):
+        new = [record for record in records if (record["epoch"], record["offset"]) > self._last]
+        self._last = max(self._last, (records[-1]["epoch"], records[-1]["offset"]))
+        return new
+
+
+class ByProducer(Outside):
+    """A repeat is a key that it knows, or a producer's seq that it has passed."""
+
+    def __init__(self, rng):
+        super().__init__(rng)
+        self._keys, self._last = set(), {}
+
+    def names_last(self, last):
+        return None
+
+    def new(self, key, records, body):
+        if len({record["producer"] for record in records}) > 1:
+            self.wrong.append(f"{key}: vouches for another producer's records")
+        if key in self._keys:
+            return []
+        self._keys.add(key)
+        new = [record for record in records if record["seq"] > self._last.get(record["producer"], 0)]
+        self._last.update((record["producer"], record["seq"]) for record in new)
+        return new
 
 
 class Way:
-    def __init__(self, stack, name, flags, by_key, rng):
-        self.stack, self.name, self.flags, self.rng = stack, name, flags, rng
+    def __init__(self, stack, name, flags, outside, rng, mode="gate", producers=1):
+        self.stack, self.name, self.rng, self.mode, self.outside = stack, name, rng, mode, outside
         self.programs = Programs(stack)
-        self.outside = Outside(by_key, rng)
-        self.rows = [checker.SourceRow(str(i), f"k{i % 7}", f"{name}-{i}") for i in range(1, RECORDS + 1)]
-        self.source = stack.directory / f"{name}.jsonl"
-        self.source.write_text("".join(json.dumps({"key": row.key, "value": row.value}) + "\n" for row in self.rows))
+        self.sources = {
+            f"{name}-{letter}": [checker.SourceRow(str(i), f"k{i % 7}", f"{name}-{letter}-{i}") for i in range(1, RECORDS // producers + 1)]
+            for letter in "abc"[:producers]
+        }
         stack.create_topic("p", name)
-        common = ["--topic", name, "--brokers", stack.brokers["p"], "--ledger", stack.ledger, "--format", "json"]
-        self.producer = ["lockstep-producer", "--name", name, "--source", f"jsonl:{self.source}", "--until-end", *common]
-        self.gate = ["lockstep-reorder", "--mode", "gate", "--group", name, "--sink", self.outside.url, *flags, *common]
+        self.common = ["--topic", name, "--brokers", stack.brokers["p"], "--ledger", stack.ledger, "--format", "json"]
+        self.gate = ["lockstep-reorder", "--mode", mode, "--group", name, "--sink", outside.url, *flags, *self.common]
+
+    def produce(self):
+        """Starts them; the gate follows while they write."""
+        for producer, rows in self.sources.items():
+            source = self.stack.directory / f"{producer}.jsonl"
+            source.write_text("".join(json.dumps({"key": row.key, "value": row.value}) + "\n" for row in rows))
+            argv = ["lockstep-producer", "--name", producer, "--source", f"jsonl:{source}", "--until-end", *self.common]
+            self.programs.spawn(producer, argv)
 
     def run(self, kills):
-        self.programs.call(f"{self.name}-producer", self.producer)
+        self.produce()
         again = []
         moments = sorted(self.rng.randint(1, RECORDS * 9 // 10) for _ in range(kills))
         for moment in moments:
@@ -120,6 +167,8 @@ class Way:
             self.programs.forget([gate])
             self.stack.kill(gate)
             again = ["--in-doubt", "resend", "--old-gate-is-dead"]
+        for producer in self.sources:
+            self.programs.end(producer, expect=(0,))
         end = self.programs.call(f"{self.name}-end", self.gate + again + ["--until-end"])
         return self.judge(end)
 
@@ -131,8 +180,10 @@ class Way:
             checker.Effect(r["epoch"], r["offset"], r["producer"], r["term"], r["seq"], r["at"], r["key"], r["value"]) for r in self.outside.taken
         ]
         ledger = evidence.ledger_entries(self.stack.conninfo("pg_p"), self.name)
-        found += checker.check_ledger(ledger, {self.name: self.rows})
-        found += checker.check_outside(effects, ledger, {self.name: self.rows})
+        found += checker.check_ledger(ledger, self.sources)
+        for ordered in [[name] for name in self.sources] if self.mode == "per-producer" else [list(self.sources)]:
+            sources = {name: self.sources[name] for name in ordered}
+            found += checker.check_outside([e for e in effects if e.producer in sources], [e for e in ledger if e.producer in sources], sources)
         print(
             f"{self.name}: {len(effects)} taken, {self.outside.repeated} repeats dropped, {self.outside.failed} requests failed, "
             f"{end.summary['in_doubt']} were in doubt at the end: {found}",
@@ -143,15 +194,18 @@ class Way:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--kills", type=int, default=6)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
     rng = random.Random(options.seed)
     with Stack(policy="none") as stack:
         Programs(stack).call("init", ["lockstep-ledger", "init", "--ledger", stack.ledger])
-        found = Way(stack, "keys", [], True, rng).run(options.kills - options.kills // 2)
-        found += Way(stack, "lines", ["--sink-batch", "50"], False, rng).run(options.kills // 2)
+        kills = [(options.kills + extra) // 3 for extra in (0, 1, 2)]
+        found = Way(stack, "keys", [], ByKey(rng), rng).run(kills[0])
+        found += Way(stack, "lines", ["--sink-batch", "50"], ByPosition(rng), rng).run(kills[1])
+        producers = Way(stack, "producers", ["--sink-batch", "50"], ByProducer(rng), rng, mode="per-producer", producers=3)
+        found += producers.run(kills[2])
     return 1 if found else 0
 
 
