@@ -6,11 +6,15 @@
 
 #include "common/base/status_macros.h"
 #include "common/kafka/kafka_message.h"
+#include "common/log/log.h"
 
 namespace lockstep {
 namespace {
 
 using std::chrono::milliseconds;
+
+// The epoch's first producer may open, and make its topic, long after reading began.
+constexpr milliseconds kCurrentInterval{1'000};
 
 ProducerOrderOptions OrderOptions(const StreamReaderOptions& options) {
   return {.stream = options.stream,
@@ -86,6 +90,7 @@ absl::Status ProducerOrderReader::Step(std::vector<ReadyRecord>& out, Clock::tim
     Pause(deadline);
     return absl::OkStatus();
   }
+  LOCKSTEP_RETURN_IF_ERROR(FollowCurrent());
   if (next_ == batch_.records.size()) {
     // While something waits for its row, the ledger is asked again soon.
     const auto soon = order_.wants_page() ? std::min(deadline, Clock::now() + pause_) : deadline;
@@ -113,11 +118,17 @@ absl::StatusOr<bool> ProducerOrderReader::ReadPage(std::vector<ReadyRecord>& out
   return true;
 }
 
-// Whether all that is wanted lies in the current epoch's log, which is one of these brokers'
-// topics.
+// The current epoch's log, if it is one of these brokers' topics.
+absl::StatusOr<std::optional<LogInfo>> ProducerOrderReader::CurrentHere() {
+  absl::StatusOr<std::optional<LogInfo>> log = CurrentLog();
+  if (log.ok() && log->has_value() && (*log)->cluster_id != options_.cluster_id) log->reset();
+  return log;
+}
+
+// Whether all that is wanted lies in it.
 absl::StatusOr<bool> ProducerOrderReader::StartCurrent() {
-  LOCKSTEP_ASSIGN_OR_RETURN(const std::optional<LogInfo> log, CurrentLog());
-  if (!log.has_value() || log->cluster_id != options_.cluster_id) return false;
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::optional<LogInfo> log, CurrentHere());
+  if (!log.has_value()) return false;
   const std::optional<Offset> wanted = order_.FirstWanted(log->start);
   if (!wanted.has_value()) return false;
   const StreamName own{log->topic, options_.stream.partition};
@@ -125,7 +136,35 @@ absl::StatusOr<bool> ProducerOrderReader::StartCurrent() {
   // A log that ends below was truncated, or is another one: what is missing will be named.
   const Offset from = *wanted > offsets.hi_offset ? offsets.lo_offset : *wanted;
   LOCKSTEP_RETURN_IF_ERROR(BeginIn(own, std::max(from, offsets.lo_offset), offsets.hi_offset));
+  current_ = 0;
   return true;
+}
+
+// All topics are read that were there; the current epoch's log may not have been.
+absl::Status ProducerOrderReader::FollowCurrent() {
+  if (current_.has_value() || Clock::now() - current_looked_for_ < kCurrentInterval) {
+    return absl::OkStatus();
+  }
+  current_looked_for_ = Clock::now();
+  const absl::Status begun = BeginCurrent();
+  // The next page says of the ledger that it is away; a topic that was just made is not known yet.
+  const bool later = absl::IsUnavailable(begun) || absl::IsNotFound(begun);
+  return later ? absl::OkStatus() : begun;
+}
+
+absl::Status ProducerOrderReader::BeginCurrent() {
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::optional<LogInfo> log, CurrentHere());
+  if (!log.has_value()) return absl::OkStatus();
+  const StreamName own{log->topic, options_.stream.partition};
+  LOCKSTEP_ASSIGN_OR_RETURN(const LogOffsets offsets, Offsets(own));
+  const auto found = std::find(started_.begin(), started_.end(), own);
+  const auto index = static_cast<size_t>(found - started_.begin());
+  if (found == started_.end()) {
+    LOCKSTEP_RETURN_IF_ERROR(BeginIn(own, offsets.lo_offset, offsets.hi_offset));
+    Log(LogLevel::kInfo, "reads_the_epochs_log", {{"stream", options_.stream}, {"log", own}});
+  }
+  current_ = index;
+  return absl::OkStatus();
 }
 
 absl::Status ProducerOrderReader::Start() {
@@ -146,14 +185,14 @@ absl::Status ProducerOrderReader::Start() {
 
 absl::Status ProducerOrderReader::BeginIn(const StreamName& log, Offset from, Offset end) {
   LOCKSTEP_RETURN_IF_ERROR(Begin(log, from));
-  was_there_.push_back(from < end ? end : Offset(0));
+  was_there_.push_back(from < end ? std::optional(end) : std::nullopt);
   return absl::OkStatus();
 }
 
 bool ProducerOrderReader::read_what_was_there() const {
   return !started_.empty() && !order_.drain_pending() &&
-         std::all_of(was_there_.begin(), was_there_.end(),
-                     [](Offset end) { return end == Offset(0); });
+         std::none_of(was_there_.begin(), was_there_.end(),
+                      [](const auto& end) { return end.has_value(); });
 }
 
 absl::Status ProducerOrderReader::Offer(std::vector<ReadyRecord>& out, Clock::time_point deadline) {
@@ -172,8 +211,8 @@ absl::Status ProducerOrderReader::Offer(std::vector<ReadyRecord>& out, Clock::ti
     }
     const int log = LogIndex(message);
     Passed(log, message.offset());
-    Offset& was_there = was_there_[static_cast<size_t>(log)];
-    if (message.offset() + 1 >= was_there) was_there = Offset(0);
+    std::optional<Offset>& was_there = was_there_[static_cast<size_t>(log)];
+    if (was_there.has_value() && message.offset() + 1 >= *was_there) was_there.reset();
     LOCKSTEP_RETURN_IF_ERROR(order_.Take(log, record, out));
     ++next_;
   }
@@ -183,7 +222,7 @@ absl::Status ProducerOrderReader::Offer(std::vector<ReadyRecord>& out, Clock::ti
 // Nothing came: what is missing, if anything is known to be?
 void ProducerOrderReader::NoteEnd() {
   if (!at_ends()) return;
-  std::fill(was_there_.begin(), was_there_.end(), Offset(0));  // Or it ended with markers.
+  std::fill(was_there_.begin(), was_there_.end(), std::nullopt);  // Or it ended with markers.
   const auto missing = order_.Missing();
   const auto wanted = missing.has_value() ? missing : order_.Unsettled();
   if (!wanted.has_value()) {

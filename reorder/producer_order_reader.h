@@ -5,7 +5,8 @@
 // What was sent before is skipped by count. Once nothing is wanted of earlier epochs only the
 // current one's log is read, from the lowest offset that any producer wants; before that every
 // topic from its first record on, since no place in a log can be trusted to be the same at both
-// sites.
+// sites. A topic that the epoch's first producer made after that is read, too, once the ledger
+// names it.
 //
 // The ledger is read as records come: what it names beyond them takes no memory.
 //
@@ -58,15 +59,22 @@ class ProducerOrderReader final : public RecordReader {
   absl::StatusOr<bool> ReadPage(std::vector<ReadyRecord>& out);
   absl::Status Start();
   absl::StatusOr<bool> StartCurrent();
+  absl::Status FollowCurrent();
+  absl::Status BeginCurrent();
+  absl::StatusOr<std::optional<LogInfo>> CurrentHere();
   absl::Status Offer(std::vector<ReadyRecord>& out, Clock::time_point deadline);
   absl::Status BeginIn(const StreamName& log, Offset from, Offset end);
   void NoteEnd();
   bool IsOver(const Waiting& waiting) const;
 
   ProducerOrder order_;
-  std::vector<Offset> was_there_;  // Per started_: what lies below was there, and is to be read.
-  absl::Status error_;             // Final.
+  // Per started_: what lies below was there, and is still to be read.
+  std::vector<std::optional<Offset>> was_there_;
+  absl::Status error_;  // Final.
   PageSize page_size_;
+  std::optional<size_t>
+      current_;  // Of started_: the current epoch's log, if it is on these brokers.
+  Clock::time_point current_looked_for_{};  // Last.
   Clock::time_point fetched_{};
 };
 

@@ -113,7 +113,7 @@ class RecordReader {
   // --- the logs
 
   absl::StatusOr<LogOffsets> Offsets(const StreamName& log);
-  // Begins to read there. REQUIRES: of all logs, or after StopAll.
+  // Begins to read there, beside what is read already. REQUIRES: the log is not.
   absl::Status Begin(const StreamName& log, Offset from);
   absl::Status StopAll();
   // The next batch, which may be empty; Kafka that is away is waited for.

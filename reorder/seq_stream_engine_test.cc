@@ -130,8 +130,9 @@ class SeqStreamEngineTest : public testing::Test {
     ASSERT_TRUE(producer.ok()) << producer.status();
     producer_ = std::move(*producer);
   }
-  void Write(const std::vector<std::string>& words) {
-    const auto handle = producer_->Topic(kTopic);
+  void Write(const std::vector<std::string>& words) { WriteTo(kTopic, words); }
+  void WriteTo(const std::string& topic, const std::vector<std::string>& words) {
+    const auto handle = producer_->Topic(topic);
     ASSERT_TRUE(handle.ok());
     for (const std::string& word : words) {
       const std::string name = word.substr(0, 1);
@@ -149,8 +150,10 @@ class SeqStreamEngineTest : public testing::Test {
     }
     ASSERT_EQ(reports.size(), words.size());
   }
-  void Open(const std::string& name) {
-    OpenProducerRequest request{name, "jsonl:in", kTopic, 1, {{0, Offset(0)}}, "cluster", kTopic};
+  void Open(const std::string& name, const std::string& cluster_id = "cluster",
+            const std::string& log_topic = kTopic) {
+    OpenProducerRequest request{name,       "jsonl:in", kTopic, 1, {{0, Offset(0)}},
+                                cluster_id, log_topic};
     const auto opened = writer_.OpenProducer(request);
     ASSERT_TRUE(opened.committed()) << opened.why;
     ids_[name] = opened.value.producer;
@@ -302,6 +305,33 @@ TEST_F(SeqStreamEngineTest, ANewProducerIsKnownOnceTheLedgerIsBack) {
   EXPECT_THAT(sink.seen, ElementsAre("A1", "B1")) << result.why;
   EXPECT_EQ(gate_.away_reads, 0);
   EXPECT_EQ(result.counts.void_dropped, 0);
+}
+
+// A failover begins the epoch before it makes the topics.
+TEST_F(SeqStreamEngineTest, TheEpochsLogIsReadThoughItsTopicIsMadeAfterTheStart) {
+  Open("A");
+  Append("A", 1, "{[0,1)}");
+  Write({"A1"});
+  ASSERT_TRUE(admin_.BeginEpoch({Epoch(1), true, "", "test"}).committed());
+  ListSink sink;
+  StreamEngineOptions options = Options();
+  options.from_start = true;
+  options.until_end = false;
+  options.reader.cluster_id = "standby";
+  StreamProgress progress;
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  bool made = false;
+  const StreamResult result = SeqStreamEngine(options, gate_, gate_, sink, progress).Run([&] {
+    if (!made && progress.emitted == 1) {
+      made = true;
+      EXPECT_TRUE(cluster_->CreateTopic("later", 1).ok());
+      Open("A", "standby", "later");
+      Append("A", 2, "{[0,1)}");
+      WriteTo("later", {"A2"});
+    }
+    return sink.seen.size() == 2 || std::chrono::steady_clock::now() > deadline;
+  });
+  EXPECT_THAT(sink.seen, ElementsAre("A1", "A2")) << result.why;
 }
 
 TEST_F(SeqStreamEngineTest, AHoleOfOneProducerIsNamedAndTheOthersGoOn) {
