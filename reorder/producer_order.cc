@@ -67,12 +67,44 @@ absl::Status ProducerOrder::AddPage(StreamPage page, std::vector<ReadyRecord>& o
     }
     found->second.head = std::move(head);
   }
+  LOCKSTEP_RETURN_IF_ERROR(CheckWhole(page));
   for (Run& run : page.runs) LOCKSTEP_RETURN_IF_ERROR(AddRun(std::move(run)));
   LOCKSTEP_RETURN_IF_ERROR(CheckRead(page));
   has_page_ = true;
   used_up_ = std::count_if(producers_.begin(), producers_.end(),
                            [](const auto& one) { return one.second.used_up(); });
   return DrainParked(out);
+}
+
+// A group that begins after a prune, or was left behind by one. A person decides that it does not
+// get what is gone; all producers are named at once.
+absl::Status ProducerOrder::CheckWhole(const StreamPage& page) const {
+  constexpr int kNamedMax = 20;
+  std::string gone;
+  std::string cure;
+  int producers = 0;
+  ProducerId last;
+  for (const Run& run : page.runs) {
+    const auto producer = producers_.find(run.producer);
+    const bool is_first = run.producer != last;
+    last = run.producer;
+    if (!is_first || producer == producers_.end()) continue;
+    if (producer->second.read_to != Seq(0) || run.first_seq <= producer->second.next) continue;
+    if (++producers > kNamedMax) continue;
+    const std::string& name = producer->second.head.name;
+    absl::StrAppend(&gone, gone.empty() ? "" : ", ", name, " from seq ",
+                    producer->second.next.value(), " to ", run.first_seq.value() - 1);
+    absl::StrAppend(&cure, cure.empty() ? "" : ", ", "--producer ", name, " --to ",
+                    run.first_seq.value() - 1);
+  }
+  if (producers == 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "ledger-is-pruned: stream ", ToString(options_.stream),
+      " lacks what this group has not sent (", gone,
+      producers > kNamedMax ? absl::StrCat(" and ", producers - kNamedMax, " more") : "",
+      "). To go on without it, as if it had been sent: `lockstep-ledger cursor set --group … "
+      "--stream ",
+      ToString(options_.stream), "` with ", cure, ", once each"));
 }
 
 // A head and its runs are of one snapshot; were one not to reach the other, reading would never
@@ -110,9 +142,6 @@ absl::Status ProducerOrder::AddRun(Run run) {
   Producer& producer = found->second;
   if (run.offsets.count() != run.last_seq - run.first_seq + 1) {
     return WrongRun(run, "has not as many offsets as seqs");
-  }
-  if (producer.read_to == Seq(0) && run.first_seq > producer.next) {
-    return WrongRun(run, "is the first that is left; what is above the cursor was pruned");
   }
   if (producer.read_to != Seq(0) && run.first_seq != producer.read_to + 1) {
     return WrongRun(run, "does not follow the one before");
@@ -235,18 +264,22 @@ void ProducerOrder::Release() {
 
 absl::Status ProducerOrder::Park(Producer& producer, int topic, const FetchedRecord& record) {
   const Seq seq = record.header.seq;
-  for (Segment& segment : producer.parked) {
-    if (segment.topic != topic || segment.term != record.header.term) continue;
-    if (seq <= segment.last_seq) {
-      counts_.duplicates_dropped += 1;
-      return absl::OkStatus();
-    }
-    LOCKSTEP_RETURN_IF_ERROR(parking_->Park(segment.queue, seq, record.view));
-    segment.last_seq = seq;
+  auto segment = std::find_if(
+      producer.parked.begin(), producer.parked.end(),
+      [&](const Segment& one) { return one.topic == topic && one.term == record.header.term; });
+  if (segment == producer.parked.end()) {
+    segment = producer.parked.insert(segment, {queues_++, topic, record.header.term, {}, {}, {}});
+  }
+  if (seq <= segment->last_seq) {
+    counts_.duplicates_dropped += 1;
     return absl::OkStatus();
   }
-  LOCKSTEP_RETURN_IF_ERROR(parking_->Park(queues_, seq, record.view));
-  producer.parked.push_back({queues_++, topic, record.header.term, seq});
+  if (!parking_->Front(segment->queue).has_value()) {
+    segment->first_seq = seq;
+    segment->first_offset = record.view.log_offset;
+  }
+  LOCKSTEP_RETURN_IF_ERROR(parking_->Park(segment->queue, seq, record.view));
+  segment->last_seq = seq;
   return absl::OkStatus();
 }
 
@@ -327,15 +360,27 @@ std::optional<ProducerOrder::Wanted> ProducerOrder::Missing() const {
   return std::nullopt;
 }
 
-std::optional<ProducerOrder::Wanted> ProducerOrder::Unsettled() const {
+std::optional<ProducerOrder::Unnamed> ProducerOrder::Unsettled() const {
   for (const auto& [id, producer] : producers_) {
     if (!producer.unsettled) continue;
     for (const Segment& segment : producer.parked) {
       const std::optional<Seq> front = UnsettledFront(producer, segment);
-      if (front.has_value()) return Wanted{producer.head.name, segment.term, *front, Position{}};
+      if (!front.has_value()) continue;
+      Unnamed unnamed{producer.head.name, segment.term, *front, segment.topic, std::nullopt};
+      if (*front == segment.first_seq) unnamed.log_offset = segment.first_offset;
+      return unnamed;
     }
   }
   return std::nullopt;
+}
+
+std::optional<Offset> ProducerOrder::LastSent() const {
+  std::optional<Offset> last;
+  for (const auto& [id, producer] : producers_) {
+    if (!producer.done.has_value() || producer.done->epoch != options_.epoch) continue;
+    last = std::max(last.value_or(producer.done->offset), producer.done->offset);
+  }
+  return last;
 }
 
 bool ProducerOrder::WentOut(std::string_view producer, Seq seq) const {

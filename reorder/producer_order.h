@@ -77,9 +77,9 @@ class ProducerOrder {
   RunMarks MarksToRead(int64_t runs_per_producer);
   // How many producers the runs of a page may be of.
   int64_t ProducersToRead() const;
-  // REQUIRES: the page was read with the last MarksToRead. ABORTED: another epoch began. DATA_LOSS:
-  // rows that contradict each other, or were pruned above the cursor. What is settled by now is
-  // appended to `out`.
+  // REQUIRES: the page was read with the last MarksToRead. ABORTED: another epoch began.
+  // FAILED_PRECONDITION: rows were pruned above the cursor. DATA_LOSS: rows contradict each other.
+  // What is settled by now is appended to `out`.
   absl::Status AddPage(StreamPage page, std::vector<ReadyRecord>& out);
   // A producer's runs at hand are used up and the ledger has more: read on at once.
   bool needs_page() const { return !has_page_ || used_up_ > 0; }
@@ -111,8 +111,18 @@ class ProducerOrder {
   };
   // The first record that the ledger names and no topic has shown; nullopt: none.
   std::optional<Wanted> Missing() const;
-  // A record that is parked and not settled; nullopt: none. (Its position is 0:0.)
-  std::optional<Wanted> Unsettled() const;
+  struct Unnamed {
+    std::string producer;
+    Term term;
+    Seq seq;
+    int topic = 0;
+    std::optional<Offset> log_offset;  // There, if it is known: of the first that was parked.
+  };
+  // A record that is parked first of its producer and not settled; nullopt: none.
+  std::optional<Unnamed> Unsettled() const;
+  // The highest offset of the current epoch's log that the cursor says was sent, as far as the
+  // runs read tell.
+  std::optional<Offset> LastSent() const;
   // Of a producer that the page at hand has: the seq went out …
   bool WentOut(std::string_view producer, Seq seq) const;
   // … or no page has said yet what its record of that term is.
@@ -138,6 +148,8 @@ class ProducerOrder {
     int topic = 0;
     Term term;
     Seq last_seq;
+    Seq first_seq;        // Parked when nothing was, …
+    Offset first_offset;  // … and where it lies.
   };
   struct Producer {
     Head head;
@@ -174,6 +186,7 @@ class ProducerOrder {
   void NoteUnsettled(Producer& producer);
   absl::Status AddRun(Run run);
   absl::Status WrongRun(const Run& run, const char* why) const;
+  absl::Status CheckWhole(const StreamPage& page) const;
   absl::Status CheckRead(const StreamPage& page) const;
 
   const ProducerOrderOptions options_;

@@ -4,6 +4,8 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 #include "common/base/status_macros.h"
 #include "common/kafka/kafka_message.h"
 #include "common/log/log.h"
@@ -60,13 +62,13 @@ absl::Status ProducerOrderReader::Next(std::vector<ReadyRecord>& out, millisecon
 bool ProducerOrderReader::IsOver(const Waiting& waiting) const {
   switch (waiting.what) {
     case Waiting::For::kFrozenRecord:
+    case Waiting::For::kLogRecord:
       return order_.WentOut(waiting.producer, waiting.seq);
     case Waiting::For::kLedgerRow:
       return !order_.IsUnsettled(waiting.producer, waiting.term, waiting.seq);
     case Waiting::For::kLedger:
     case Waiting::For::kBrokers:
       return true;
-    case Waiting::For::kLogRecord:
     case Waiting::For::kLog:
       break;  // Not waited for here.
   }
@@ -98,10 +100,12 @@ absl::Status ProducerOrderReader::Step(std::vector<ReadyRecord>& out, Clock::tim
     fetched_ = Clock::now();
     if (batch_.records.empty()) NoteEnd();
   }
+  const int64_t unsettled = order_.unsettled();
   LOCKSTEP_RETURN_IF_ERROR(Offer(out, deadline));
+  if (order_.unsettled() > unsettled) PauseLess();  // Its row comes in a moment.
   const bool ask = order_.wants_page() && Clock::now() - last_page_ >= pause_;
   if (!ask && !page_is_old()) return absl::OkStatus();
-  PauseMore();
+  if (ask) PauseMore();
   return ReadPage(out).status();
 }
 
@@ -133,11 +137,20 @@ absl::StatusOr<bool> ProducerOrderReader::StartCurrent() {
   if (!wanted.has_value()) return false;
   const StreamName own{log->topic, options_.stream.partition};
   LOCKSTEP_ASSIGN_OR_RETURN(const LogOffsets offsets, Offsets(own));
-  // A log that ends below was truncated, or is another one: what is missing will be named.
-  const Offset from = *wanted > offsets.hi_offset ? offsets.lo_offset : *wanted;
-  LOCKSTEP_RETURN_IF_ERROR(BeginIn(own, std::max(from, offsets.lo_offset), offsets.hi_offset));
+  LOCKSTEP_RETURN_IF_ERROR(CheckSent(offsets));
+  const Offset from = std::clamp(*wanted, offsets.lo_offset, offsets.hi_offset);
+  LOCKSTEP_RETURN_IF_ERROR(BeginIn(own, from, offsets.hi_offset));
   current_ = 0;
   return true;
+}
+
+// The current epoch's log has what was sent of it (I2).
+absl::Status ProducerOrderReader::CheckSent(const LogOffsets& offsets) const {
+  const std::optional<Offset> last = order_.LastSent();
+  if (!last.has_value() || *last < offsets.hi_offset) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat(
+      "inconsistent-offsets in stream ", ToString(options_.stream), ": offset ", last->value(),
+      " was sent before, the log ends at ", offsets.hi_offset.value(), " now"));
 }
 
 // All topics are read that were there; the current epoch's log may not have been.
@@ -157,6 +170,7 @@ absl::Status ProducerOrderReader::BeginCurrent() {
   if (!log.has_value()) return absl::OkStatus();
   const StreamName own{log->topic, options_.stream.partition};
   LOCKSTEP_ASSIGN_OR_RETURN(const LogOffsets offsets, Offsets(own));
+  LOCKSTEP_RETURN_IF_ERROR(CheckSent(offsets));
   const auto found = std::find(started_.begin(), started_.end(), own);
   const auto index = static_cast<size_t>(found - started_.begin());
   if (found == started_.end()) {
@@ -223,19 +237,37 @@ absl::Status ProducerOrderReader::Offer(std::vector<ReadyRecord>& out, Clock::ti
 void ProducerOrderReader::NoteEnd() {
   if (!at_ends()) return;
   std::fill(was_there_.begin(), was_there_.end(), std::nullopt);  // Or it ended with markers.
-  const auto missing = order_.Missing();
-  const auto wanted = missing.has_value() ? missing : order_.Unsettled();
-  if (!wanted.has_value()) {
+  std::optional<Waiting> waits = WaitsForRecord();
+  if (!waits.has_value()) {
     StopWaitingForRecords();
-    return;
+  } else if (ConfirmEnds()) {
+    Wait(*std::move(waits));
   }
-  if (!ConfirmEnds()) return;
-  // Whatever one producer waits for, the others go on: nothing here ends a follower.
-  Wait({.what = missing.has_value() ? Waiting::For::kFrozenRecord : Waiting::For::kLedgerRow,
-        .producer = wanted->producer,
-        .term = wanted->term,
-        .seq = wanted->seq,
-        .position = wanted->position});
+}
+
+// Whatever one producer waits for, the others go on. Only a log that has lost its end is no log to
+// go on with.
+std::optional<Waiting> ProducerOrderReader::WaitsForRecord() const {
+  if (const auto missing = order_.Missing()) {
+    const bool is_above = current_.has_value() && missing->position.epoch == options_.epoch &&
+                          end_[*current_] <= missing->position.offset;
+    return Waiting{.what = is_above ? Waiting::For::kLogRecord : Waiting::For::kFrozenRecord,
+                   .producer = missing->producer,
+                   .term = missing->term,
+                   .seq = missing->seq,
+                   .position = missing->position};
+  }
+  const auto unnamed = order_.Unsettled();
+  if (!unnamed.has_value()) return std::nullopt;
+  Waiting waits{.what = Waiting::For::kLedgerRow,
+                .producer = unnamed->producer,
+                .term = unnamed->term,
+                .seq = unnamed->seq};
+  const bool in_current = current_ == static_cast<size_t>(unnamed->topic);
+  if (in_current && unnamed->log_offset.has_value()) {
+    waits.position = {options_.epoch, *unnamed->log_offset};
+  }
+  return waits;
 }
 
 }  // namespace lockstep

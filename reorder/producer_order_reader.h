@@ -64,7 +64,9 @@ class ProducerOrderReader final : public RecordReader {
   absl::StatusOr<std::optional<LogInfo>> CurrentHere();
   absl::Status Offer(std::vector<ReadyRecord>& out, Clock::time_point deadline);
   absl::Status BeginIn(const StreamName& log, Offset from, Offset end);
+  absl::Status CheckSent(const LogOffsets& offsets) const;
   void NoteEnd();
+  std::optional<Waiting> WaitsForRecord() const;
   bool IsOver(const Waiting& waiting) const;
 
   ProducerOrder order_;

@@ -218,12 +218,34 @@ TEST_F(ProducerOrderTest, APageThatComesLaterLeavesTheViewsOfWhatCameOut) {
   EXPECT_THAT(order_.given(), ElementsAre(SeqRange{ProducerId(1), Seq(1), Seq(2)}));
 }
 
-TEST_F(ProducerOrderTest, ALedgerThatWasPrunedAboveTheCursorIsNotReadOver) {
+TEST_F(ProducerOrderTest, ALedgerThatWasPrunedAboveTheCursorIsRefusedAndTheCureNamed) {
   Open("A", 1);
+  Open("B", 1);
+  Open("C", 1);
   Ledger("A", 5, "{[9,10)}");
+  Ledger("B", 3, "{[10,11)}");
+  Ledger("C", 1, "{[8,9)}");
   page_.epoch = Epoch(1);
   std::vector<ReadyRecord> out;
-  EXPECT_THAT(std::string(order_.AddPage(page_, out).message()), HasSubstr("pruned"));
+  const absl::Status refused = order_.AddPage(page_, out);
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  const std::string why(refused.message());
+  EXPECT_THAT(why, HasSubstr("(A from seq 1 to 4, B from seq 1 to 2)"));
+  EXPECT_THAT(why, HasSubstr("--stream orders/0` with --producer A --to 4, --producer B --to 2"));
+}
+
+TEST_F(ProducerOrderTest, WhereARecordLiesThatNoRowNamesIsSaidIfItIsKnown) {
+  Open("A", 1);
+  Page();
+  offset_ = 17;
+  Take("A1");
+  Take("A2");
+  ASSERT_TRUE(order_.Unsettled().has_value());
+  EXPECT_EQ(order_.Unsettled()->log_offset, Offset(17));
+  Ledger("A", 1, "{[17,18)}");
+  EXPECT_THAT(Page(), ElementsAre("A1@1:17"));
+  EXPECT_EQ(order_.Unsettled()->seq, Seq(2));
+  EXPECT_EQ(order_.Unsettled()->log_offset, std::nullopt) << "not that of the first";
 }
 
 // A, B, … with one run a record: `{[0,1)} {[2,3)} …` for the first of two.

@@ -30,8 +30,9 @@ constexpr std::chrono::seconds kIdleLedgerInterval{1};
 }  // namespace
 
 std::string Waiting::Describe() const {
-  const std::string record = absl::StrCat("(", producer, ", term ", term.value(), ", seq ",
-                                          seq.value(), ") at ", ToString(position));
+  const std::string at = position == Position() ? "" : absl::StrCat(" at ", ToString(position));
+  const std::string record =
+      absl::StrCat("(", producer, ", term ", term.value(), ", seq ", seq.value(), ")", at);
   std::string text;
   switch (what) {
     case For::kFrozenRecord:

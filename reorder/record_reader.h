@@ -58,8 +58,8 @@ struct Waiting {
   std::string producer = {};  // These four iff one record is waited for.
   Term term = {};
   Seq seq = {};
-  Position position = {};
-  std::string why = {};  // What the last attempt answered, if it failed.
+  Position position = {};  // 0:0: not known.
+  std::string why = {};    // What the last attempt answered, if it failed.
   std::chrono::steady_clock::time_point since = {};
 
   // `(A, term 4, seq 2301) at 2:4711: in the log, not settled by the ledger`

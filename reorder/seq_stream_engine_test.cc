@@ -337,14 +337,42 @@ TEST_F(SeqStreamEngineTest, TheEpochsLogIsReadThoughItsTopicIsMadeAfterTheStart)
 TEST_F(SeqStreamEngineTest, AHoleOfOneProducerIsNamedAndTheOthersGoOn) {
   Open("A");
   Open("B");
-  Append("A", 1, "{[0,2)}");
-  Append("B", 1, "{[2,4)}");
-  Write({"A1", "A2", "B2"});
+  Append("A", 1, "{[0,1),[3,5)}");
+  Append("B", 1, "{[1,3)}");
+  Write({"A1", "B2", "A2", "A3"});
   ListSink sink;
   const StreamResult result = Run(Options(), sink);
   EXPECT_EQ(result.exit_code, ExitCode::kNo);
-  EXPECT_THAT(std::string(result.why.message()), HasSubstr("(B, term 1, seq 1) at 1:2"));
-  EXPECT_THAT(sink.seen, ElementsAre("A1", "A2"));
+  EXPECT_THAT(std::string(result.why.message()), HasSubstr("(B, term 1, seq 1) at 1:1"));
+  EXPECT_THAT(sink.seen, ElementsAre("A1", "A2", "A3"));
+}
+
+TEST_F(SeqStreamEngineTest, ALogThatLacksItsEndIsRefusedAndNotWaitedFor) {
+  Open("A");
+  Append("A", 1, "{[0,1)}");
+  Append("A", 2, "{[7,8)}");
+  Write({"A1"});
+  ListSink sink;
+  StreamEngineOptions options = Options();
+  options.reader.cluster_id = "cluster";
+  options.until_end = false;
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  const auto late = [&] { return std::chrono::steady_clock::now() > deadline; };
+  StreamResult result = RunOn(gate_, options, sink, late);
+  EXPECT_EQ(result.exit_code, ExitCode::kRefused);
+  EXPECT_THAT(std::string(result.why.message()), HasSubstr("inconsistent-offsets"));
+  EXPECT_THAT(std::string(result.why.message()),
+              HasSubstr("(A, term 1, seq 2) at 1:7: in the ledger, above the end of the log"));
+  // And one that lacks what was sent, when it is opened.
+  Write({"A2"});
+  options.reader.cluster_id = "";
+  options.until_end = true;
+  ASSERT_EQ(Run(options, sink).exit_code, ExitCode::kYes);
+  options.reader.cluster_id = "cluster";
+  result = Run(options, sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kRefused);
+  EXPECT_THAT(std::string(result.why.message()),
+              HasSubstr("offset 7 was sent before, the log ends at 2 now"));
 }
 
 TEST_F(SeqStreamEngineTest, WhatASinkThatBrokeMayHaveSentIsListedAndHeld) {
@@ -557,6 +585,18 @@ TEST_F(SeqStreamEngineTest, AStopEndsTheListingAndNothingIsSkipped) {
   EXPECT_THAT(Marks(), ElementsAre(SeqMark{ids_["A"], Seq(1), Seq(0)}));
 }
 
+// Says when it was asked for pages.
+class TimedLedger final : public MemoryLedger {
+ public:
+  using MemoryLedger::MemoryLedger;
+  absl::StatusOr<StreamPage> ReadStream(const ReadStreamRequest& request) override {
+    asked.push_back(std::chrono::steady_clock::now());
+    return MemoryLedger::ReadStream(request);
+  }
+
+  std::vector<std::chrono::steady_clock::time_point> asked;
+};
+
 class ProducerOrderReaderTest : public SeqStreamEngineTest {
  protected:
   // One record at a time.
@@ -565,6 +605,7 @@ class ProducerOrderReaderTest : public SeqStreamEngineTest {
     StreamReaderOptions options = Options().reader;
     options.stream_id = stream_;
     options.epoch = Epoch(1);
+    options.cluster_id = cluster_id_;
     options.batch_records_max = 1;
     auto reader = ProducerOrderReader::Open(options, {}, ledger, ledger, parking_);
     EXPECT_TRUE(reader.ok()) << reader.status();
@@ -584,6 +625,7 @@ class ProducerOrderReaderTest : public SeqStreamEngineTest {
   }
 
   FifoParking parking_;
+  std::string cluster_id_;
 };
 
 TEST_F(ProducerOrderReaderTest, WhatWentOutIsNotWaitedForThoughOthersKeepComing) {
@@ -626,6 +668,43 @@ TEST_F(ProducerOrderReaderTest, WhatTheLedgerSettledIsNotWaitedForThoughOthersKe
   Write({"B4", "B5"});
   EXPECT_EQ(Next(*reader), "B4");
   EXPECT_FALSE(waits_for_a()) << reader->waiting()->Describe();
+}
+
+TEST_F(ProducerOrderReaderTest, WhereARecordLiesThatNoRowNamesIsSaidInTheEpochsLogOnly) {
+  Open("A");
+  Write({"A1"});
+  cluster_id_ = "cluster";
+  const auto here = OpenReader();
+  EXPECT_EQ(Next(*here, [&] { return here->waiting().has_value(); }), "");
+  EXPECT_EQ(here->waiting()->Describe(),
+            "(A, term 1, seq 1) at 1:0: in the log, not settled by the ledger");
+  cluster_id_ = "standby";
+  parking_.Clear();
+  const auto elsewhere = OpenReader();
+  EXPECT_EQ(Next(*elsewhere, [&] { return elsewhere->waiting().has_value(); }), "");
+  EXPECT_EQ(elsewhere->waiting()->Describe(),
+            "(A, term 1, seq 1): in the log, not settled by the ledger");
+}
+
+// However long it had to wait before, a row comes a moment after its record.
+TEST_F(ProducerOrderReaderTest, ANewRecordsRowIsAskedForAtOnceAndThenLessOften) {
+  Open("A");
+  TimedLedger ledger(&state_, kAllRules, "gate");
+  const auto reader = OpenReaderOn(ledger);
+  Write({"A1"});
+  EXPECT_EQ(Next(*reader, [&] { return ledger.asked.size() >= 12; }), "");  // Pauses are long now.
+  Open("A");  // A1 is void: nothing comes out.
+  EXPECT_EQ(Next(*reader, [&] { return reader->order().unsettled() == 0; }), "");
+  const size_t before = ledger.asked.size();
+  Write({"A2"});
+  EXPECT_EQ(Next(*reader, [&] { return ledger.asked.size() >= before + 8; }), "");
+  ASSERT_GE(ledger.asked.size(), before + 8);
+  auto shortest = milliseconds::max();
+  for (size_t i = before + 1; i < ledger.asked.size(); ++i) {
+    shortest = std::min(
+        shortest, std::chrono::duration_cast<milliseconds>(ledger.asked[i] - ledger.asked[i - 1]));
+  }
+  EXPECT_LT(shortest, milliseconds(25));
 }
 
 TEST_F(ProducerOrderReaderTest, TheLedgerIsReadAsRecordsCome) {
