@@ -109,8 +109,9 @@ absl::Status EngineLoop::WhyNotOpened(Refusal refusal, const absl::Status& why, 
 
 void EngineLoop::ListDoubtful(const ReadyRecord& record) {
   ++result_.in_doubt;
-  if (result_.in_doubt_records.size() >= kInDoubtListMax) return;
-  DoubtfulRecord& listed = result_.in_doubt_records.emplace_back();
+  // Of a long list the first ones, and the last.
+  std::vector<DoubtfulRecord>& list = result_.in_doubt_records;
+  DoubtfulRecord& listed = list.size() < kInDoubtListMax ? list.emplace_back() : list.back();
   listed = {record.position, std::string(record.producer), record.term,
             record.seq,      std::string(record.view.at),  std::nullopt};
   if (record.view.key.has_value()) listed.key = std::string(*record.view.key);

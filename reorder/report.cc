@@ -174,7 +174,13 @@ Summary MakePlanSummary(const std::vector<StreamName>& streams,
 }
 
 void PrintInDoubt(const StreamName& stream, const StreamResult& result) {
-  for (const DoubtfulRecord& record : result.in_doubt_records) {
+  const std::vector<DoubtfulRecord>& list = result.in_doubt_records;
+  const int64_t left_out = result.in_doubt - static_cast<int64_t>(list.size());
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (i + 1 == list.size() && left_out > 0) {
+      Log(LogLevel::kWarn, "in_doubt_more", {{"stream", stream}, {"records", left_out}});
+    }
+    const DoubtfulRecord& record = list[i];
     Log(LogLevel::kWarn, "in_doubt",
         {{"stream", stream},
          {"position", record.position},
@@ -185,11 +191,6 @@ void PrintInDoubt(const StreamName& stream, const StreamResult& result) {
          {"key", !record.key.has_value() ? "null"
                  : IsUtf8(*record.key)   ? *record.key
                                          : "(not text)"}});
-  }
-  const int64_t listed = static_cast<int64_t>(result.in_doubt_records.size());
-  if (listed > 0 && listed < result.in_doubt) {
-    Log(LogLevel::kWarn, "in_doubt_more",
-        {{"stream", stream}, {"records", result.in_doubt - listed}});
   }
 }
 

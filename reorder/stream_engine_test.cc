@@ -532,6 +532,27 @@ TEST_F(StreamEngineTest, DoubtIsHeldWithAListResentOrSkipped) {
 
 // ---------------------------------------------------------------- replay
 
+TEST_F(StreamEngineTest, OfLongDoubtTheFirstAndTheLastAreListed) {
+  constexpr int64_t kRecords = 1'500;
+  Open("A", cluster_id_);
+  std::vector<std::string> words;
+  for (int64_t seq = 1; seq <= kRecords; ++seq) words.push_back(absl::StrCat("A", seq));
+  Write(kTopic, words);
+  Append("A", 1, absl::StrCat("{[0,", kRecords, ")}"));
+  const auto before = gate_.OpenGate("g", {{kTopic, 0}}, true);
+  ASSERT_TRUE(before.committed());
+  ASSERT_TRUE(gate_
+                  .MoveCursor({"g", stream_, before.value.cursors[0].term, At(1, kRecords - 1),
+                               std::nullopt})
+                  .committed());
+  ListSink hold(SinkKind::kBlind);
+  const StreamResult held = Run(Options(), hold);
+  EXPECT_EQ(held.in_doubt, kRecords);
+  ASSERT_EQ(held.in_doubt_records.size(), 1'000U);
+  EXPECT_EQ(held.in_doubt_records.front().seq, Seq(1));
+  EXPECT_EQ(held.in_doubt_records.back().seq, Seq(kRecords));
+}
+
 TEST_F(StreamEngineTest, ReplayGivesWhatWasSentAgainMarkedAndThenGoesOn) {
   Open("A", cluster_id_);
   Write(kTopic, {"A1", "A2", "A3", "A4"});

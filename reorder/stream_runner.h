@@ -70,7 +70,8 @@ struct StreamResult {
   int64_t wire_bytes = 0;                   // That the buffer had fetched again.
   std::chrono::milliseconds spill_pause{};  // The longest.
   int64_t in_doubt = 0;  // Records that were in doubt at start; kept in doubt iff exit_code 3.
-  std::vector<DoubtfulRecord> in_doubt_records = {};  // Iff kept in doubt; at most 1,000.
+  std::vector<DoubtfulRecord> in_doubt_records =
+      {};                      // Iff kept in doubt; 1,000: the first, and the last.
   bool waiting = false;        // It waited for something when it was stopped.
   std::string checksum = {};   // The sink's.
   bool held_in_doubt = false;  // It ended because what is in doubt was held.
