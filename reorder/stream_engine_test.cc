@@ -380,6 +380,31 @@ TEST_F(StreamEngineTest, AHoleBehindABisectedStartIsNoHole) {
   EXPECT_THAT(sink.seen, ElementsAre("B2=B2", "A3=A3", "B3=B3"));
 }
 
+TEST_F(StreamEngineTest, ALedgerThatIsAwayWhenItReadsFromTheStartIsWaitedFor) {
+  class AwayOnce final : public MemoryLedger {
+   public:
+    using MemoryLedger::MemoryLedger;
+    absl::StatusOr<RunMarks> MarksAfter(StreamId stream, std::optional<Position> after) override {
+      ++asked;
+      if (asked == 2) return absl::UnavailableError("away");  // 1: when it began.
+      return MemoryLedger::MarksAfter(stream, after);
+    }
+    int asked = 0;
+  };
+  FailedOver({"A1", "B1", "B2", "A1", "A2", "A3"});
+  ASSERT_TRUE(admin_.SetCursor("g", stream_, At(1, 2)).committed());
+  StreamEngineOptions options = Options(ReorderMode::kRecover);
+  options.reader.bisect_records_min = 1;
+  AwayOnce ledger(&state_, kAllRules, "gate");
+  ListSink sink(SinkKind::kBlind);
+  StreamProgress progress;
+  const StreamResult result =
+      StreamEngine(options, ledger, sink, progress).Run([] { return false; });
+  EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+  EXPECT_EQ(ledger.asked, 3);
+  EXPECT_THAT(sink.seen, ElementsAre("B2=B2", "A3=A3"));
+}
+
 TEST_F(StreamEngineTest, RecoverNamesTheRecordThatTheMirrorLacks) {
   FailedOver({"A1", "B1", "A2", "A3"});
   ListSink sink(SinkKind::kBlind);

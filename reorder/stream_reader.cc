@@ -62,7 +62,16 @@ absl::Status StreamReader::Next(std::vector<ReadyRecord>& out, milliseconds time
   out.clear();
   resequencer_->Release();
   while (out.empty()) {
-    if (MayStartOver(error_)) error_ = StartOver();
+    if (MayStartOver(error_)) {
+      const absl::Status started = StartOver();
+      if (absl::IsUnavailable(started)) {
+        Wait({.what = Waiting::For::kLedger, .why = std::string(started.message())});
+        Pause(deadline);
+        if (Clock::now() >= deadline) break;
+        continue;
+      }
+      error_ = started;
+    }
     if (!error_.ok()) return error_;
     error_ = Step(out, deadline);
     if (Clock::now() >= deadline) break;
@@ -158,14 +167,16 @@ bool StreamReader::MayStartOver(const absl::Status& error) const {
   return bisected_ && absl::IsDataLoss(error) && !IsInconsistentOffsets(error);
 }
 
+// UNAVAILABLE: nothing was done yet.
 absl::Status StreamReader::StartOver() {
+  LOCKSTEP_ASSIGN_OR_RETURN(RunMarks marks, ledger_->MarksAfter(options_.stream_id, last_given_));
+  StopWaitingFor(Waiting::For::kLedger);
   Log(LogLevel::kInfo, "reads_from_the_start", {{"stream", options_.stream}});
   LOCKSTEP_RETURN_IF_ERROR(StopAll());
   bisected_ = false;
   counts_before_ = counts();
   parking_->Clear();
   resequencer_ = MakeResequencer(options_, last_given_, *parking_);
-  LOCKSTEP_ASSIGN_OR_RETURN(RunMarks marks, ledger_->MarksAfter(options_.stream_id, last_given_));
   resequencer_->set_marks(std::move(marks));
   options_.bisect_records_min = INT64_MAX;
   return absl::OkStatus();
@@ -328,7 +339,7 @@ absl::Status StreamReader::NoteEnd() {
   if (!wanted.has_value()) {
     StopWaitingForRecords();
   } else if (ConfirmEnds()) {
-    if (bisected_) return StartOver();
+    if (bisected_) return absl::DataLossError("reading began too late");  // MayStartOver.
     Wait({.what = reads_current_ ? Waiting::For::kLogRecord : Waiting::For::kFrozenRecord,
           .producer = wanted->producer,
           .term = wanted->term,
