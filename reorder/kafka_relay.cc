@@ -113,6 +113,10 @@ StreamResult KafkaRelay::Run(const StopRequested& stop_requested) {
   if (absl::IsFailedPrecondition(result.why) && absl::StartsWith(result.why.message(), "fenced")) {
     result.why = absl::AbortedError(result.why.message());  // As an engine's.
   }
+  if (absl::IsUnavailable(result.why) && stop_requested()) {
+    result.why = absl::CancelledError(
+        absl::StrCat("stopped before it was open: ", std::string(result.why.message())));
+  }
   result.exit_code = StreamExitCode(result.why);
   if (!result.why.ok() && facts.end.has_value()) {
     result.exit_code = facts.end->exit_code;

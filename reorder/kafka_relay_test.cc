@@ -396,6 +396,17 @@ TEST_F(KafkaRelayTest, OneThatRunsThoughItWasRetiredEndsByItself) {
   EXPECT_THAT(std::string(result.why.message()), HasSubstr("was retired"));
 }
 
+TEST_F(KafkaRelayTest, AStopWhileTheLedgerIsNotToBeHadIsAnInterruption) {
+  const auto away = []() -> absl::StatusOr<std::unique_ptr<Ledger>> {
+    return absl::UnavailableError("no database");
+  };
+  for (const bool stop : {true, false}) {
+    const StreamResult result = KafkaRelay(Options(), away, progress_).Run([stop] { return stop; });
+    EXPECT_EQ(result.exit_code, stop ? ExitCode::kInterrupted : ExitCode::kCouldNot);
+    EXPECT_THAT(std::string(result.why.message()), HasSubstr("no database"));
+  }
+}
+
 TEST_F(KafkaRelayTest, RecoverWantsAHeadOfItsName) {
   OpenInput("dead");
   BeginEpoch();
