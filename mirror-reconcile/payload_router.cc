@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "common/base/status_macros.h"
+#include "db-ledger/kafka_sinks.h"
 #include "mirror-reconcile/kafka_log_reader.h"
 #include "mirror-reconcile/payload_sources.h"
 #include "producer/wal/wal_payload_source.h"
@@ -98,6 +99,11 @@ PayloadRouter::Candidate PayloadRouter::OpenRegistered(const std::string& produc
               absl::NotFoundError("the ledger has the Pika's id, not a server that still is there; "
                                   "name one with --payload [PRODUCER=]pika://HOST:PORT")};
     }
+    if (const auto sink = ParseKafkaSinkSource(info.source); sink.has_value()) {
+      return {info.source,
+              std::make_unique<StreamPayloadSource>(ledger_, sink->input, options_.open_logs),
+              absl::OkStatus()};
+    }
     absl::StatusOr<SourceSpec> source = ParseSourceSpec(info.source);
     if (!source.ok()) return {info.source, nullptr, source.status()};
     return Open({"", info.source, std::move(source).value()}, producer);
@@ -147,6 +153,9 @@ absl::StatusOr<std::vector<SourceEvent>> PayloadRouter::Fetch(const StreamInfo& 
 
 absl::Status PayloadRouter::CheckSourceReaches(const StreamInfo& stream,
                                                const std::string& producer, const Run& run) {
+  for (const ProducerInfo& info : producers_) {
+    if (info.name == producer && ParseKafkaSinkSource(info.source)) return absl::OkStatus();
+  }
   auto it = registered_.find(producer);
   if (it == registered_.end()) it = registered_.emplace(producer, OpenRegistered(producer)).first;
   const Candidate& registered = it->second;

@@ -2,7 +2,8 @@
 //
 // Which source: the ones named by --payload for that producer, then those named for everybody, in
 // the order given; without any, the ledger row itself (inline payload) and then the source that the
-// producer registered (not a Pika's: where it is now, only --payload can say). A source that lacks
+// producer registered (not a Pika's: where it is now, only --payload can say; a Kafka sink's is its
+// input at this site). A source that lacks
 // the run, or whose bytes do not match the run's digest, is passed over; nothing unproven is ever
 // handed out.
 //
@@ -22,6 +23,7 @@
 #include "common/kafka/kafka_config.h"
 #include "db-ledger/ledger.h"
 #include "mirror-reconcile/payload_spec.h"
+#include "mirror-reconcile/stream_payload_source.h"
 #include "producer/sources/payload_source.h"
 
 namespace lockstep {
@@ -32,6 +34,7 @@ struct PayloadRouterOptions {
   std::string source_password;     // For a Pika: its requirepass.
   KafkaConfig kafka;               // Its properties also serve `log:`.
   std::chrono::milliseconds patience{30'000};
+  OpenStreamLogs open_logs = nullptr;  // Of a Kafka sink's input.
 };
 
 // OK iff the events are the run's: their number and the digest.

@@ -20,6 +20,18 @@ std::string Describe(const PayloadRequest& request, Seq seq) {
                       " to ", request.run.at_last, ")");
 }
 
+// The source position of the i-th of `count` records, where it follows from first and last.
+std::string AtOf(const Run& run, int64_t i, int64_t count) {
+  if (i == 0) return run.at_first;
+  if (i == count - 1) return run.at_last;
+  const absl::StatusOr<int64_t> first = ParseDecimal(run.at_first);
+  const absl::StatusOr<int64_t> last = ParseDecimal(run.at_last);
+  if (!first.ok() || !last.ok() || *last - *first != count - 1) return "";
+  return std::to_string(*first + i);
+}
+
+}  // namespace
+
 Payload CopyContent(const RecordContent& content) {
   Payload payload;
   if (const auto key = content.key()) payload.key = std::string(*key);
@@ -33,18 +45,6 @@ Payload CopyContent(const RecordContent& content) {
   }
   return payload;
 }
-
-// The source position of the i-th of `count` records, where it follows from first and last.
-std::string AtOf(const Run& run, int64_t i, int64_t count) {
-  if (i == 0) return run.at_first;
-  if (i == count - 1) return run.at_last;
-  const absl::StatusOr<int64_t> first = ParseDecimal(run.at_first);
-  const absl::StatusOr<int64_t> last = ParseDecimal(run.at_last);
-  if (!first.ok() || !last.ok() || *last - *first != count - 1) return "";
-  return std::to_string(*first + i);
-}
-
-}  // namespace
 
 // ReadStream reads every producer without a mark, so all others get one behind their last run.
 absl::Status RunPayloads::ReadAhead(StreamId stream, const Run& from, std::vector<Run>& ahead) {
@@ -99,39 +99,32 @@ absl::StatusOr<std::vector<SourceEvent>> WithRunPayload::Read(const PayloadReque
   return source_->Read(whole);
 }
 
-absl::StatusOr<LogPayloadSource::Index*> LogPayloadSource::IndexOf(int32_t partition) {
+absl::StatusOr<LogIndex*> LogPayloadSource::IndexOf(int32_t partition) {
   const auto known = indexes_.find(partition);
   if (known != indexes_.end()) return &known->second;
-  Index index;
-  LOCKSTEP_ASSIGN_OR_RETURN(index.log, open_(partition));
-  LOCKSTEP_ASSIGN_OR_RETURN(const LogExtent extent, index.log->Extent());
-  LOCKSTEP_RETURN_IF_ERROR(index.log->Read(extent.lo, extent.hi, [&index](const LogRecord& record) {
-    if (record.kind != LogRecord::Kind::kOurs) return;
-    auto& places = index.places[{std::string(record.header.producer), record.header.term}];
-    if (places.empty() || record.header.seq > places.back().seq) {
-      places.push_back({record.header.seq, record.offset});
-    }
-  }));
-  return &indexes_.emplace(partition, std::move(index)).first->second;
+  LOCKSTEP_ASSIGN_OR_RETURN(std::unique_ptr<LogReader> log, open_(partition));
+  return &indexes_.emplace(partition, LogIndex(std::move(log))).first->second;
 }
 
 absl::StatusOr<std::vector<SourceEvent>> LogPayloadSource::Read(const PayloadRequest& request) {
-  LOCKSTEP_ASSIGN_OR_RETURN(Index* const index, IndexOf(request.stream.name.partition));
+  LOCKSTEP_ASSIGN_OR_RETURN(LogIndex* const index, IndexOf(request.stream.name.partition));
   const Run& run = request.run;
-  const auto& places = index->places[{request.producer, run.term}];
-  auto place = std::partition_point(places.begin(), places.end(),
-                                    [&run](const Place& p) { return p.seq < run.first_seq; });
   std::map<Offset, size_t> wanted;
   const auto count = static_cast<size_t>(run.last_seq - run.first_seq + 1);
-  for (size_t i = 0; i < count; ++i, ++place) {
+  for (size_t i = 0; i < count; ++i) {
     const Seq seq = run.first_seq + static_cast<int64_t>(i);
-    if (place == places.end() || place->seq != seq) {
-      return absl::NotFoundError(absl::StrCat(name_, " has not ", Describe(request, seq)));
+    std::optional<Offset> offset = index->Find(request.producer, run.term, seq);
+    while (!offset.has_value()) {
+      LOCKSTEP_ASSIGN_OR_RETURN(const bool extended, index->Extend());
+      if (!extended) {
+        return absl::NotFoundError(absl::StrCat(name_, " has not ", Describe(request, seq)));
+      }
+      offset = index->Find(request.producer, run.term, seq);
     }
-    wanted[place->offset] = i;
+    wanted[*offset] = i;
   }
   std::vector<SourceEvent> events(count);
-  LOCKSTEP_RETURN_IF_ERROR(index->log->Read(
+  LOCKSTEP_RETURN_IF_ERROR(index->log().Read(
       wanted.begin()->first, wanted.rbegin()->first + 1, [&](const LogRecord& record) {
         const auto it = wanted.find(record.offset);
         if (it == wanted.end() || record.content == nullptr) return;

@@ -14,6 +14,7 @@
 
 #include "common/kafka/kafka_config.h"
 #include "db-ledger/ledger.h"
+#include "mirror-reconcile/log_index.h"
 #include "mirror-reconcile/log_reader.h"
 #include "producer/sources/payload_source.h"
 
@@ -59,8 +60,10 @@ class WithRunPayload final : public PayloadSource {
   std::unique_ptr<PayloadSource> source_;
 };
 
-// Records of another log, found by identity. The first request for a stream scans that log once and
-// remembers where each producer's seqs lie; each run is then read from there.
+// What a record carries, Lockstep's own headers left out.
+Payload CopyContent(const RecordContent& content);
+
+// Records of another log, found by identity.
 class LogPayloadSource final : public PayloadSource {
  public:
   // Opens the partition `partition` of the log.
@@ -70,20 +73,11 @@ class LogPayloadSource final : public PayloadSource {
   absl::StatusOr<std::vector<SourceEvent>> Read(const PayloadRequest& request) override;
 
  private:
-  // Ascending seqs of one producer and term and the offset of each one's first occurrence.
-  struct Place {
-    Seq seq;
-    Offset offset;
-  };
-  struct Index {
-    std::unique_ptr<LogReader> log;
-    std::map<std::pair<std::string, Term>, std::vector<Place>> places;
-  };
-  absl::StatusOr<Index*> IndexOf(int32_t partition);
+  absl::StatusOr<LogIndex*> IndexOf(int32_t partition);
 
   std::string name_;  // For messages.
   Opener open_;
-  std::map<int32_t, Index> indexes_;
+  std::map<int32_t, LogIndex> indexes_;
 };
 
 }  // namespace lockstep

@@ -17,6 +17,23 @@ namespace {
 
 constexpr std::chrono::milliseconds kKafkaTimeout{10'000};
 
+// This site's logs of a stream of another topic than the session's.
+absl::StatusOr<std::vector<std::unique_ptr<LogReader>>> OpenLogsOf(
+    const KafkaConfig& kafka, std::chrono::milliseconds patience, const StreamInfo& stream) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto admin, KafkaAdmin::Open(kafka));
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<TopicInfo> topics, admin->ListTopics(kKafkaTimeout));
+  LOCKSTEP_ASSIGN_OR_RETURN(const TopicChoice choice,
+                            ChooseTopics(topics, stream.name.topic, "", stream.partition_count));
+  std::vector<std::unique_ptr<LogReader>> logs;
+  for (const TopicInfo& topic : choice.present) {
+    LOCKSTEP_ASSIGN_OR_RETURN(
+        std::unique_ptr<KafkaLogReader> log,
+        KafkaLogReader::Open(kafka, {topic.name, stream.name.partition}, patience));
+    logs.push_back(std::move(log));
+  }
+  return logs;
+}
+
 }  // namespace
 
 std::vector<std::string> ReconcileOptions::Validate() const {
@@ -129,6 +146,8 @@ PayloadRouter Session::MakeRouter() const {
   options.source_password = source_password_;
   options.kafka = common_.Kafka();
   options.patience = options_.patience;
+  options.open_logs = [kafka = options.kafka, patience = options_.patience](
+                          const StreamInfo& stream) { return OpenLogsOf(kafka, patience, stream); };
   return PayloadRouter(std::move(options), *ledger_, producers_);
 }
 

@@ -148,8 +148,8 @@ absl::Status KafkaRelay::Relay(const StopRequested& stop_requested, StreamResult
     Log(LogLevel::kWarn, "payload_not_kept",
         {{"producer", name_},
          {"hint",
-          "what the mirror loses of it with the site can then be re-injected only from another "
-          "surviving log; --payload-in-ledger keeps it"}});
+          "what the mirror loses of it with the site is then made again from its input, as long as "
+          "that is there; --payload-in-ledger keeps it"}});
   }
   StreamSourceOptions source_options = options_.source;
   source_options.producer = name_;

@@ -5,7 +5,8 @@
 
 Producers A and B write to `orders`. The first hop, `lockstep-reorder --sink kafka:results`, writes what they write to `results`, where
 a foreign producer F writes as well. The second hop sends `results` outside, to a file. While they work the first hop and a producer are
-killed and started again (the producer without adoption, so that what it left unledgered is void). At a random moment SIGKILL hits all of
+killed and started again (the producer without adoption, so that what it left unledgered is void). By the seed, what the mirror lost of the
+first hop's output comes from its ledger rows, or is made again from its input. At a random moment SIGKILL hits all of
 site P. Failover for both topics, recover at both hops, new records in the new epoch; then the judge compares what was written with both
 ledgers' orders and the outside.
 """
@@ -38,6 +39,9 @@ class Round:
         self.tell, self.facts = tell, {"without_position": 0}
         self.share = records // len(PRODUCERS)  # Of each producer before the loss.
         self.written = dict.fromkeys(PRODUCERS, 0)
+        # Where the first hop's part of the output's gap comes from: its ledger rows, or its input once more.
+        self.payload_in_ledger = self.rng.random() < 0.5
+        self.facts["payload"] = "ledger" if self.payload_in_ledger else "input"
 
     def run(self, keep_log=None):
         with Stack(policy="identity", topics=PARTITIONS, mirror=".*", keep_log=keep_log) as self.stack:
@@ -59,7 +63,7 @@ class Round:
 
     def first_hop(self, site):
         argv = self.argv("lockstep-reorder", site, INPUT) + ["--group", GROUP, "--mode", "gate" if site == "p" else "recover"]
-        return argv + ["--sink", f"kafka:{OUTPUT}", "--payload-in-ledger"]
+        return argv + ["--sink", f"kafka:{OUTPUT}", *(["--payload-in-ledger"] if self.payload_in_ledger else [])]
 
     def second_hop(self, site):
         argv = self.argv("lockstep-reorder", site, OUTPUT) + ["--group", EDGE, "--mode", "gate" if site == "p" else "recover"]
@@ -114,11 +118,19 @@ class Round:
 
     # --- site S -------------------------------------------------------------------------------------------------------
 
+    def failover(self, topic, *flags, **options):
+        argv = ["lockstep-mirror-reconcile", "failover", "--topic", topic, "--brokers", self.stack.brokers["s"]]
+        argv += ["--ledger", self.stack.conninfo("pg_s"), "--format", "json"]
+        return self.programs.call(f"failover_{topic}", [*argv, *flags], **options)
+
     def take_over(self):
+        early = self.failover(OUTPUT, expect=(0, 1))  # Before its input: a plan that cannot be carried out says so.
+        said = early.log + "\n".join(early.lines)
+        if early.code == 1 and f"fill the input's gap first: lockstep-mirror-reconcile failover --topic {INPUT}" not in said:
+            raise RuntimeError(f"the output before the input is no-go for its remedy, not for: {said}")
+        self.facts["input_first"] = early.code == 1
         for topic in PARTITIONS:
-            argv = ["lockstep-mirror-reconcile", "failover", "--topic", topic, "--brokers", self.stack.brokers["s"]]
-            argv += ["--ledger", self.stack.conninfo("pg_s"), "--execute", "--yes", "--format", "json"]
-            outcome = self.programs.call(f"failover_{topic}", argv).summary
+            outcome = self.failover(topic, "--execute", "--yes").summary
             self.facts[f"reinjected_{topic}"] = outcome["reinjected"]
             self.tell(f"failover of {topic}: gap {outcome['gap_records']}, re-injected {outcome['reinjected']}, epoch {outcome['epoch']}")
         wrong = [word.replace(GROUP, "mistyped") for word in self.first_hop("s")]
@@ -178,6 +190,8 @@ class Round:
                 record = json.loads(line)
                 if record["headers"] != {"n": record["value"].split("-")[1]}:
                     found.add("wrong", f"headers of {record}")
+        if not self.payload_in_ledger and self.facts["without_position"] > 0:
+            found.add("wrong", "what is made again from the input has its source position")
         self.facts["effects"] = self.effects()
         self.tell(f"{self.facts['effects']} effects, {self.facts['without_position']} re-injected without their source position: {found}")
         return found
