@@ -105,8 +105,10 @@ void ReorderOptions::AddRunTo(Program& program, CLI::App& app) {
                "missing or stays unsettled is exit 1 with its name")
       ->group("Reorder");
   program
-      .AddDuration(app, "--stall-timeout", engine.stall_timeout,
-                   "How long --until-end waits for a record to be settled")
+      .AddDuration(
+          app, "--stall-timeout", engine.stall_timeout,
+          "How long --until-end waits for a record to be settled, and a gate without it for "
+          "one that the ledger names above the log's end (then exit 3)")
       ->group("Reorder");
   app.add_flag("--plan", plan,
                "Read once beside the ledger and say how much would be parked; changes nothing")

@@ -376,6 +376,17 @@ TEST(Terminal, ProgressIsClamped) {
   EXPECT_EQ(FormatProgress("x", 15, 0), "x  15");
 }
 
+TEST(Terminal, ProgressSaysItsRateAndTheTimeLeft) {
+  const std::string half = "x  [###############...............]  50 %  5/10";
+  EXPECT_EQ(FormatProgress("x", 5, 10), half);
+  EXPECT_EQ(FormatProgress("x", 5, 10, 2), half + "  2/s  3 s left");
+  EXPECT_EQ(FormatProgress("x", 5, 10, 0.05), half + "  0/s  2 min left");
+  EXPECT_EQ(FormatProgress("x", 5, 10, 0.001), half + "  0/s  1 h 23 min left");
+  EXPECT_EQ(FormatProgress("x", 15, 10, 2),
+            "x  [##############################]  100 %  15/10  2/s");
+  EXPECT_EQ(FormatProgress("x", 15, 0, 2), "x  15  2/s");
+}
+
 // In a child: handlers are the process's.
 TEST(StopRequest, TheFirstSignalAsksAndTheSecondExits) {
   int ready[2];

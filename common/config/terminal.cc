@@ -67,15 +67,37 @@ absl::StatusOr<Consent> AskConsent(bool execute, bool yes, std::string_view ques
   return answer == "y" || answer == "Y" || answer == "yes" ? Consent::kGo : Consent::kDeclined;
 }
 
-std::string FormatProgress(std::string_view label, int64_t done, int64_t total) {
+namespace {
+
+std::string FormatTimeLeft(double seconds) {
+  constexpr int64_t kMinute = 60;
+  constexpr int64_t kHour = 3'600;
+  const auto left = static_cast<int64_t>(std::ceil(seconds));
+  if (left < kMinute) return std::to_string(left) + " s left";
+  if (left < kHour) return std::to_string((left + kMinute - 1) / kMinute) + " min left";
+  return std::to_string(left / kHour) + " h " + std::to_string(left % kHour / kMinute) +
+         " min left";
+}
+
+}  // namespace
+
+std::string FormatProgress(std::string_view label, int64_t done, int64_t total, double per_second) {
   std::string out(label);
-  if (total <= 0) return out + "  " + std::to_string(done);
-  constexpr int kWidth = 30;
-  const double share = std::clamp(static_cast<double>(done) / static_cast<double>(total), 0.0, 1.0);
-  const auto filled = static_cast<size_t>(share * kWidth);
-  return out + "  [" + std::string(filled, '#') + std::string(kWidth - filled, '.') + "]  " +
-         std::to_string(static_cast<int>(share * 100)) + " %  " + std::to_string(done) + "/" +
-         std::to_string(total);
+  if (total > 0) {
+    constexpr int kWidth = 30;
+    const double share =
+        std::clamp(static_cast<double>(done) / static_cast<double>(total), 0.0, 1.0);
+    const auto filled = static_cast<size_t>(share * kWidth);
+    out += "  [" + std::string(filled, '#') + std::string(kWidth - filled, '.') + "]  " +
+           std::to_string(static_cast<int>(share * 100)) + " %  " + std::to_string(done) + "/" +
+           std::to_string(total);
+  } else {
+    out += "  " + std::to_string(done);
+  }
+  if (per_second <= 0) return out;
+  out += "  " + std::to_string(std::llround(per_second)) + "/s";
+  if (total > done) out += "  " + FormatTimeLeft(static_cast<double>(total - done) / per_second);
+  return out;
 }
 
 ProgressBar::ProgressBar(std::string_view label, int64_t total)
@@ -90,7 +112,13 @@ void ProgressBar::Update(int64_t done) {
   const auto now = std::chrono::steady_clock::now();
   if (now < next_draw_) return;
   next_draw_ = now + std::chrono::milliseconds(200);
-  std::fprintf(stderr, "\r%s\x1b[K", FormatProgress(label_, done, total_).c_str());
+  if (begun_ == std::chrono::steady_clock::time_point{}) {
+    begun_ = now;
+    done_before_ = done;
+  }
+  const double seconds = std::chrono::duration<double>(now - begun_).count();
+  const double per_second = seconds < 1 ? 0 : static_cast<double>(done - done_before_) / seconds;
+  std::fprintf(stderr, "\r%s\x1b[K", FormatProgress(label_, done, total_, per_second).c_str());
   std::fflush(stderr);
 }
 

@@ -62,7 +62,7 @@ absl::StatusOr<Consent> AskConsent(bool execute, bool yes, std::string_view ques
 // A bar on stderr while it is a terminal, else nothing. Not thread-safe.
 class ProgressBar {
  public:
-  // `total` ≤ 0: unknown, then only the count is shown.
+  // `total` ≤ 0: unknown, then only the count is shown, and its rate.
   ProgressBar(std::string_view label, int64_t total);
   ~ProgressBar();  // Wipes the bar.
   ProgressBar(const ProgressBar&) = delete;
@@ -76,10 +76,14 @@ class ProgressBar {
   const int64_t total_;
   const bool shown_;
   std::chrono::steady_clock::time_point next_draw_{};
+  std::chrono::steady_clock::time_point begun_{};  // The first Update, …
+  int64_t done_before_ = 0;                        // … and what it said.
 };
 
-// The line that ProgressBar draws: `label  [#####.....]  50 %  5/10`.
-std::string FormatProgress(std::string_view label, int64_t done, int64_t total);
+// The line that ProgressBar draws: `label  [#####.....]  50 %  5/10  2/s  3 s left`, the last two
+// iff the rate is positive.
+std::string FormatProgress(std::string_view label, int64_t done, int64_t total,
+                           double per_second = 0);
 
 }  // namespace lockstep
 

@@ -1,5 +1,8 @@
 #include "reorder/parking/rocks_chunk_store.h"
 
+#include <linux/magic.h>
+#include <sys/vfs.h>
+
 #include <cstring>
 #include <filesystem>
 #include <system_error>
@@ -17,6 +20,7 @@
 
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
+#include "common/log/log.h"
 
 namespace lockstep {
 namespace {
@@ -142,7 +146,21 @@ absl::Status CannotUse(const std::string& attempt, const std::error_code& error)
                                           "; nothing is lost: name another --spill-dir"));
 }
 
+absl::Status CannotLock(const absl::Status& why) {
+  const char* const remedy = absl::IsFailedPrecondition(why)
+                                 ? "give each process a --spill-dir of its own"
+                                 : "name another --spill-dir";
+  return absl::InternalError(
+      absl::StrCat(std::string(why.message()), "; nothing is lost: ", remedy));
+}
+
 }  // namespace
+
+bool LiesInMemory(const std::string& path) {
+  struct statfs system = {};
+  if (statfs(path.c_str(), &system) != 0) return false;
+  return system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC;
+}
 
 class RocksChunkStore::Db {
  public:
@@ -230,7 +248,13 @@ absl::Status RocksChunkStore::Open() {
   std::filesystem::create_directories(directory_, error);
   if (error) return CannotUse("make " + directory_, error);
   if (lock_ == nullptr) {
-    LOCKSTEP_ASSIGN_OR_RETURN(lock_, RealFileSystem().Lock(directory_ + "/lock"));
+    absl::StatusOr<std::unique_ptr<FileLock>> lock = RealFileSystem().Lock(directory_ + "/lock");
+    if (!lock.ok()) return CannotLock(lock.status());
+    lock_ = *std::move(lock);
+    if (LiesInMemory(directory_)) {
+      Log(LogLevel::kWarn, "spill_lies_in_memory",
+          {{"directory", directory_}, {"remedy", "name a --spill-dir on a disk"}});
+    }
   }
   std::filesystem::remove_all(DbDirectory(), error);
   if (error) return CannotUse("remove " + DbDirectory(), error);

@@ -18,6 +18,9 @@
 
 namespace lockstep {
 
+// Whether files at the path are kept in memory (tmpfs, ramfs).
+bool LiesInMemory(const std::string& path);
+
 class RocksChunkStore final : public ChunkStore {
  public:
   // How files are compressed; what each costs is measured by `reorder/spill_compression/…`.
@@ -26,8 +29,8 @@ class RocksChunkStore final : public ChunkStore {
   explicit RocksChunkStore(std::string directory, Compression compression = Compression::kLz4);
   ~RocksChunkStore() override;  // Removes what it made.
 
-  // FAILED_PRECONDITION: another process uses the directory.
-  // Others: the disk. All name it.
+  // INTERNAL: another process uses the directory, or the disk; it is named, with a remedy. A
+  // directory that lies in memory is warned of: what is spilled there saves nothing.
   absl::Status Open();
 
   absl::Status Write(uint64_t file, const std::vector<Chunk>& chunks) override;
