@@ -11,7 +11,6 @@
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"
 #include "common/base/utf8.h"
-#include "common/log/log.h"
 #include "reorder/sinks/jsonl_sink.h"
 
 namespace lockstep {
@@ -135,18 +134,19 @@ HttpSink::HttpSink(HttpSinkOptions options)
     : options_(std::move(options)),
       stream_text_(ToString(options_.stream)),
       wire_(std::make_unique<Wire>(options_)),
-      random_(std::random_device{}()) {}
+      repeats_({options_.stream, options_.target.Shown(), options_.pause_min, options_.pause_max}) {
+}
 
 HttpSink::~HttpSink() = default;
 
 void HttpSink::Attach(SinkHost& host) {
-  host_ = &host;
+  repeats_.Attach(host);
   wire_->Attach(host);
 }
 
 absl::Status HttpSink::Write(std::span<const ReadyRecord> records) {
   while (!records.empty()) {
-    LOCKSTEP_RETURN_IF_ERROR(CheckStop("in the middle of a batch"));
+    LOCKSTEP_RETURN_IF_ERROR(repeats_.CheckStop("in the middle of a batch"));
     const size_t count = CountOfRequest(records);
     MakeRequest(records.first(count));
     LOCKSTEP_RETURN_IF_ERROR(Deliver());
@@ -201,32 +201,20 @@ void HttpSink::MakeRequest(std::span<const ReadyRecord> records) {
 }
 
 absl::Status HttpSink::Deliver() {
-  const Clock::time_point since = Clock::now();
-  milliseconds pause = options_.pause_min;
-  for (int64_t attempts = 1;; ++attempts) {
+  while (true) {
     const Answer answer = wire_->Post(options_.target.path, request_.headers, request_.body);
     const HttpVerdict verdict = answer.status != 0 ? JudgeHttpStatus(answer.status)
                                 : answer.hopeless  ? HttpVerdict::kStop
                                                    : HttpVerdict::kRepeat;
     if (verdict == HttpVerdict::kStop) return Refused(answer);
     if (verdict == HttpVerdict::kDone) {
-      if (attempts == 1) return absl::OkStatus();
-      Log(LogLevel::kInfo, "sink_answers_again",
-          {{"stream", options_.stream}, {"key", request_.key}, {"attempts", attempts}});
+      repeats_.Done(request_.key);
       return absl::OkStatus();
     }
     const std::string why =
         answer.status != 0 ? absl::StrCat("it answers ", answer.status, " ", Shown(answer.excerpt))
                            : answer.error;
-    if (attempts == 1) {
-      Log(LogLevel::kWarn, "sink_repeats",
-          {{"stream", options_.stream},
-           {"sink", options_.target.Shown()},
-           {"key", request_.key},
-           {"why", why}});
-    }
-    LOCKSTEP_RETURN_IF_ERROR(Pause(pause, why, since));
-    pause = std::min(pause * 2, options_.pause_max);
+    LOCKSTEP_RETURN_IF_ERROR(repeats_.Again(request_.key, why));
   }
 }
 
@@ -252,29 +240,6 @@ absl::Status HttpSink::Refused(const Answer& answer) const {
                    "; nothing behind it was sent. Mend the server, the address or "
                    "--sink-header-file, then start again with --in-doubt=resend "
                    "--old-gate-is-dead"));
-}
-
-absl::Status HttpSink::CheckStop(const std::string& when) const {
-  if (host_ == nullptr) return absl::OkStatus();
-  const auto stop_by = host_->StopBy();
-  if (!stop_by.has_value() || Clock::now() < *stop_by) return absl::OkStatus();
-  return absl::CancelledError(absl::StrCat(options_.target.Shown(), ": stopped ", when));
-}
-
-// Waits before the next attempt, unless a stop comes first.
-absl::Status HttpSink::Pause(milliseconds pause, const std::string& why, Clock::time_point since) {
-  const double part = std::uniform_real_distribution<>(0.5, 1.0)(random_);
-  const Clock::time_point until =
-      Clock::now() + std::chrono::duration_cast<Clock::duration>(pause * part);
-  while (true) {
-    if (host_ != nullptr) {
-      host_->Waits(absl::StrCat(options_.target.Shown(), " (", why, ")"), since);
-    }
-    LOCKSTEP_RETURN_IF_ERROR(CheckStop(absl::StrCat("while it was away (", why, ")")));
-    const Clock::time_point now = Clock::now();
-    if (now >= until) return absl::OkStatus();
-    std::this_thread::sleep_for(std::min<Clock::duration>(kLookEvery, until - now));
-  }
 }
 
 }  // namespace lockstep

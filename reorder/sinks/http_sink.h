@@ -38,7 +38,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -48,6 +47,7 @@
 #include "common/model/ids.h"
 #include "common/model/record_json.h"
 #include "reorder/sinks/http_target.h"
+#include "reorder/sinks/repeats.h"
 #include "reorder/sinks/sink.h"
 
 namespace lockstep {
@@ -107,18 +107,13 @@ class HttpSink final : public Sink {
   void MakeRequest(std::span<const ReadyRecord> records);
   absl::Status Deliver();
   absl::Status Refused(const Answer& answer) const;
-  // CANCELLED iff a stop was requested and its time is up.
-  absl::Status CheckStop(const std::string& when) const;
-  absl::Status Pause(std::chrono::milliseconds pause, const std::string& why,
-                     std::chrono::steady_clock::time_point since);
 
   const HttpSinkOptions options_;
   const std::string stream_text_;
   std::unique_ptr<Wire> wire_;
-  SinkHost* host_ = nullptr;
   Request request_;
   std::optional<Position> done_;
-  std::minstd_rand random_;
+  Repeats repeats_;
   RecordJsonWriter writer_;
   std::vector<HeaderView> headers_;
 };

@@ -27,6 +27,7 @@
 #include <gtest/gtest.h>
 
 #include "common/base/mutex.h"
+#include "reorder/sinks/sink_host_test.h"
 
 #include <openssl/x509v3.h>
 
@@ -165,24 +166,6 @@ class RawServer {
   std::thread thread_;
 };
 
-class Host final : public SinkHost {
- public:
-  std::optional<steady_clock::time_point> StopBy() override {
-    const int64_t ms = stop_by_ms;
-    if (ms == 0) return std::nullopt;
-    return steady_clock::time_point(milliseconds(ms));
-  }
-  void Waits(const std::string& for_what, steady_clock::time_point) override {
-    waits_for = for_what;
-  }
-  void StopIn(milliseconds time) {
-    const auto by = steady_clock::now() + time;
-    stop_by_ms = std::chrono::duration_cast<milliseconds>(by.time_since_epoch()).count();
-  }
-  std::atomic<int64_t> stop_by_ms{0};
-  std::string waits_for;
-};
-
 class HttpSinkTest : public testing::Test {
  protected:
   HttpSinkTest() { std::signal(SIGPIPE, SIG_IGN); }  // NOLINT(cert-err33-c)
@@ -212,7 +195,7 @@ class HttpSinkTest : public testing::Test {
 
   bool tls_ = false;
   std::string ca_file_;
-  Host host_;
+  FakeSinkHost host_;
   std::unique_ptr<HttpSink> sink_;
 };
 
@@ -328,7 +311,7 @@ TEST_F(HttpSinkTest, AServerThatFailsIsAskedAgainWithTheSame) {
   const std::string first = "orders/0/A/1:1";
   EXPECT_THAT(server.requests.told(),
               ElementsAre(first, first, first, first, first, "orders/0/A/2:1"));
-  EXPECT_THAT(host_.waits_for, HasSubstr("/in (it answers 408 \"said 408\")"));
+  EXPECT_THAT(host_.waits_for(), HasSubstr("/in (it answers 408 \"said 408\")"));
 }
 
 TEST_F(HttpSinkTest, OneThatHangsIsAskedAgain) {
@@ -339,7 +322,7 @@ TEST_F(HttpSinkTest, OneThatHangsIsAskedAgain) {
   };
   Open(server.port);
   ASSERT_EQ(Send(1, 1), absl::OkStatus());
-  EXPECT_THAT(host_.waits_for, HasSubstr("no answer in time"));
+  EXPECT_THAT(host_.waits_for(), HasSubstr("no answer in time"));
   EXPECT_EQ(server.requests.told().size(), 3U);
 }
 

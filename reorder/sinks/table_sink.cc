@@ -191,15 +191,19 @@ TableSink::TableSink(TableSinkOptions options, std::vector<PgHost> hosts)
                              " where stream = $1::text order by epoch desc, \"offset\" desc "
                              "limit 1")),
       last_seqs_sql_(absl::StrCat("select producer, max(seq) from ", options_.table,
-                                  " where stream = $1::text group by producer")) {}
+                                  " where stream = $1::text group by producer")),
+      repeats_(
+          {options_.stream, "table " + options_.table, options_.pause_min, options_.pause_max}) {}
 
 absl::StatusOr<PgConnection*> TableSink::Connection() {
   if (ledger_ != nullptr) return ledger_->RawConnection();
   if (connection_ == nullptr || connection_->broken()) {
     connection_.reset();
     LOCKSTEP_ASSIGN_OR_RETURN(
-        connection_, PgConnection::Open(hosts_, PgRole::kPrimary,
-                                        std::chrono::steady_clock::now() + kConnectTimeout));
+        connection_,
+        PgConnection::Open(
+            hosts_, PgRole::kPrimary,
+            std::min<PgDeadline>(std::chrono::steady_clock::now() + kConnectTimeout, AnswerBy())));
   }
   return connection_.get();
 }
@@ -208,6 +212,11 @@ absl::StatusOr<PgRows> TableSink::Ask(const PgStatement& statement) {
   LOCKSTEP_ASSIGN_OR_RETURN(PgConnection* const connection, Connection());
   return connection->Query(statement, PgParams().Text(stream_text_),
                            std::chrono::steady_clock::now() + kReadTimeout);
+}
+
+void TableSink::Attach(SinkHost& host) {
+  host_ = &host;
+  repeats_.Attach(host);
 }
 
 // A stop's time is not waited beyond.
@@ -276,13 +285,37 @@ Commit<Moved> TableSink::WriteWithSeqCursor(std::span<const ReadyRecord> records
 }
 
 absl::Status TableSink::Write(std::span<const ReadyRecord> records) {
-  const PgStatement statement{"insert", insert_sql_.c_str()};
-  LOCKSTEP_ASSIGN_OR_RETURN(PgConnection* const connection, Connection());
   const PgParams params = RowParams(records);
-  const std::vector<PgAnswer> answers = connection->Run({{&statement, &params}}, AnswerBy());
-  if (answers.at(0).kind == PgAnswer::Kind::kRows) return absl::OkStatus();
-  return absl::UnavailableError(
-      absl::StrCat("insert into ", options_.table, ": ", answers.at(0).error.message));
+  const std::string request =
+      absl::StrCat(ToString(records.front().position), " to ", ToString(records.back().position));
+  while (true) {
+    LOCKSTEP_ASSIGN_OR_RETURN(const std::optional<std::string> why_not, Insert(params));
+    if (!why_not.has_value()) break;
+    LOCKSTEP_RETURN_IF_ERROR(repeats_.Again(request, *why_not));
+  }
+  repeats_.Done(request);
+  return absl::OkStatus();
+}
+
+// Whatever became of an attempt, the next one meets its rows.
+absl::StatusOr<std::optional<std::string>> TableSink::Insert(const PgParams& params) {
+  const absl::StatusOr<PgConnection*> connection = Connection();
+  if (absl::IsUnavailable(connection.status())) return std::string(connection.status().message());
+  LOCKSTEP_RETURN_IF_ERROR(Annotate(connection.status(), "insert into " + options_.table));
+  const PgStatement statement{"insert", insert_sql_.c_str()};
+  const std::vector<PgAnswer> answers = (*connection)->Run({{&statement, &params}}, AnswerBy());
+  const PgAnswer& answer = answers.at(0);
+  if (answer.kind == PgAnswer::Kind::kRows) return std::nullopt;
+  if (answer.kind == PgAnswer::Kind::kError) {
+    if (!MayPass(answer.error.sqlstate)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "insert into ", options_.table, ": ", answer.error.message, " (", answer.error.sqlstate,
+          "); mend the table, then start again with "
+          "--old-gate-is-dead"));
+    }
+    (*connection)->Drop();  // A server that turned standby, or is going down, is not asked again.
+  }
+  return answer.error.message;
 }
 
 }  // namespace lockstep

@@ -7,7 +7,8 @@
 // In the ledger's own database rows and cursor are one statement, so one transaction: nothing is
 // ever in doubt, even across sites, because both stand in one WAL. A repeat after an unknown
 // outcome meets its own rows (on conflict do nothing) and is harmless. In another database it can
-// be asked for its last row, but does not fence.
+// be asked for its last row, but does not fence; there Write repeats for itself, until the database
+// takes the rows, refuses them for good, or a stop comes.
 //
 // In the ledger's database a commit is what shows the rows, so it is an effect (I3): while the
 // primary waits for no standby, and the epoch is not solo, none is made; and one counts only when
@@ -21,12 +22,14 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "db-ledger/pg_connection.h"
 #include "db-ledger/postgres_ledger.h"
+#include "reorder/sinks/repeats.h"
 #include "reorder/sinks/sink.h"
 
 namespace lockstep {
@@ -42,6 +45,8 @@ struct TableSinkOptions {
   std::string standby_ledger = {};  // with_cursor: PostgresLedgerOptions::standby_ledger.
   // A statement, from its start to the proof that it is durable. A stop waits for it.
   std::chrono::milliseconds answer_max{30'000};
+  std::chrono::milliseconds pause_min{100};  // Before Write repeats.
+  std::chrono::milliseconds pause_max{10'000};
 };
 
 class TableSink final : public Sink {
@@ -49,13 +54,15 @@ class TableSink final : public Sink {
   // Connects and creates the table if it is not there.
   static absl::StatusOr<std::unique_ptr<TableSink>> Open(TableSinkOptions options);
 
-  void Attach(SinkHost& host) override { host_ = &host; }
+  void Attach(SinkHost& host) override;
   SinkKind kind() const override {
     return options_.with_cursor ? SinkKind::kTransactional : SinkKind::kQueryable;
   }
   absl::StatusOr<std::optional<Position>> Last() override;
   // Reads all of the stream's rows, once: an index on (stream, producer, seq) makes that quick.
   absl::StatusOr<std::map<std::string, Seq>> LastSeqs() override;
+  // INVALID_ARGUMENT, PERMISSION_DENIED: the database refuses; CANCELLED: a stop came and its time
+  // was up.
   absl::Status Write(std::span<const ReadyRecord> records) override;
   absl::Status Sync() override { return absl::OkStatus(); }  // A commit is synchronous.
   Commit<Moved> WriteWithCursor(std::span<const ReadyRecord> records,
@@ -70,6 +77,8 @@ class TableSink final : public Sink {
   absl::StatusOr<PgConnection*> Connection();
   absl::StatusOr<PgRows> Ask(const PgStatement& statement);
   PgDeadline AnswerBy() const;
+  // nullopt: the rows are there.
+  absl::StatusOr<std::optional<std::string>> Insert(const PgParams& params);
   PgParams RowParams(std::span<const ReadyRecord> records);
 
   const TableSinkOptions options_;
@@ -81,6 +90,7 @@ class TableSink final : public Sink {
   const std::string last_sql_;
   const std::string last_seqs_sql_;
   SinkHost* host_ = nullptr;
+  Repeats repeats_;
   std::unique_ptr<PostgresLedger> ledger_;    // with_cursor …
   std::unique_ptr<PgConnection> connection_;  // … and else.
   std::vector<HeaderView> headers_;

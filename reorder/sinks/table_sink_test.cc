@@ -3,6 +3,7 @@
 
 #include <future>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -10,6 +11,7 @@
 
 #include "db-ledger/postgres_world_test.h"
 #include "reorder/sinks/make_sink.h"
+#include "reorder/sinks/sink_host_test.h"
 
 namespace lockstep {
 namespace {
@@ -264,6 +266,84 @@ TEST_F(TableSinkTest, AnotherDatabaseIsAskedInstead) {
   ASSERT_EQ(sink->Write(MakeRecords(0, 2)), absl::OkStatus());
   ASSERT_EQ(sink->Write(MakeRecords(1, 3)), absl::OkStatus()) << "rows that are there stay";
   EXPECT_EQ(sink->Last().value(), (Position{Epoch(1), Offset(3)}));
+}
+
+// A table in another database, its server troubled.
+class TableElsewhereTest : public TableSinkTest {
+ protected:
+  TableElsewhereTest() {
+    sink_ = TableSink::Open({.conninfo = world_.pair().Conninfo(world_.database(), "gate"),
+                             .table = QuoteTableName("effects").value(),
+                             .stream = kStream,
+                             .answer_max = std::chrono::milliseconds(500),
+                             .pause_min = std::chrono::milliseconds(10),
+                             .pause_max = std::chrono::milliseconds(100)})
+                .value();
+    sink_->Attach(host_);
+  }
+  // Until it waits for something.
+  void AwaitWaiting() {
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (host_.waits_for().empty() && std::chrono::steady_clock::now() < give_up) {
+      std::this_thread::yield();
+    }
+    ASSERT_NE(host_.waits_for(), "");
+  }
+  std::future<absl::Status> WriteAside(int64_t first, int64_t count) {
+    return std::async(std::launch::async,
+                      [=, this] { return sink_->Write(MakeRecords(first, count)); });
+  }
+
+  FakeSinkHost host_;
+  std::unique_ptr<TableSink> sink_;
+};
+
+TEST_F(TableElsewhereTest, AnEndedSessionCostsAnother) {
+  ASSERT_EQ(sink_->Write(MakeRecords(0, 3)), absl::OkStatus());
+  world_.Sql(
+      "select pg_terminate_backend(pid) from pg_stat_activity where application_name = "
+      "'lockstep-reorder' and datname = current_database()");
+  EXPECT_EQ(sink_->Write(MakeRecords(3, 3)), absl::OkStatus());
+  EXPECT_EQ(Rows(), "6");
+}
+
+TEST_F(TableElsewhereTest, AServerThatIsAwayIsWaitedFor) {
+  world_.pair().Kill(PostgresPair::kPrimary);
+  auto write = WriteAside(0, 3);
+  AwaitWaiting();
+  EXPECT_THAT(host_.waits_for(), testing::HasSubstr("table \"public\".\"effects\" ("));
+  ASSERT_TRUE(world_.pair().Restart(PostgresPair::kPrimary).ok());
+  EXPECT_EQ(write.get(), absl::OkStatus());
+  EXPECT_EQ(Rows(), "3");
+}
+
+// The attempts whose answers nobody waited for write the same rows.
+TEST_F(TableElsewhereTest, AStatementThatIsNotAnsweredIsRepeatedUntilAStop) {
+  const auto holder =
+      PgConnection::Open(*ParsePgHosts(world_.pair().Conninfo(world_.database()), "holder"),
+                         PgRole::kPrimary, TestDeadline());
+  ASSERT_TRUE(holder.ok()) << holder.status();
+  ASSERT_TRUE((*holder)
+                  ->ExecuteScript("begin; lock table public.effects in access exclusive mode",
+                                  TestDeadline())
+                  .ok());
+  auto write = WriteAside(0, 3);
+  AwaitWaiting();
+  host_.StopIn(std::chrono::milliseconds(100));
+  const absl::Status stopped = write.get();
+  EXPECT_EQ(stopped.code(), absl::StatusCode::kCancelled) << stopped;
+  ASSERT_TRUE((*holder)->ExecuteScript("rollback", TestDeadline()).ok());
+  host_.StopIn(std::chrono::seconds(30));
+  EXPECT_EQ(sink_->Write(MakeRecords(0, 4)), absl::OkStatus());
+  EXPECT_EQ(Rows(), "4");
+}
+
+TEST_F(TableElsewhereTest, WhatIsWrongWithTheTableEndsIt) {
+  world_.Sql("alter table public.effects add check (seq < 3)");
+  const absl::Status refused = sink_->Write(MakeRecords(0, 3));
+  EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(refused.message()), testing::HasSubstr("effects_seq_check"));
+  EXPECT_EQ(host_.waits_for(), "");
 }
 
 TEST_F(TableSinkTest, EachStreamFindsItsOwnLastRow) {

@@ -141,6 +141,12 @@ def stays(what, value, seconds=2.0):
     raise ClaimFailed(f"{what}: {before} became {value()}")
 
 
+def rows_out_of_order(s):
+    """In the table of the scenario's name: how many do not follow the one that came before."""
+    step = f"select seq - lag(seq) over (order by emitted) as step from public.{s.name}"
+    return int(s.stack.sql("pg_p", f"select count(*) from ({step}) as steps where step <> 1"))
+
+
 # --- Kafka ------------------------------------------------------------------------------------------------------------
 
 
@@ -383,8 +389,7 @@ def synchronous_setting_emptied_before_a_table(s):
     s.programs.wait("rows", lambda: rows() == 1000)
     _with_the_setting_emptied(s, rows)
     s.programs.wait("all rows", lambda: rows() == s.written)
-    disordered = s.stack.sql("pg_p", f"select count(*) from (select seq - lag(seq) over (order by emitted) as step from public.{s.name}) as steps where step <> 1")
-    check("every row once, in order", disordered == "0")
+    check("every row once, in order", rows_out_of_order(s) == 0)
     s.stop_both()
 
 
@@ -411,6 +416,24 @@ def sessions_are_ended_under_load(s):
         ended += int(s.stack.sql("pg_p", query))
     check("sessions were ended", ended >= 10)
     s.check_everything_once()
+    s.stop_both()
+
+
+def sessions_of_a_table_elsewhere_are_ended(s):
+    """A table in another database takes every row once and in order, whatever becomes of the gate's sessions and of the server."""
+    table = ["--sink-db", s.stack.conninfo("pg_p")]  # The ledger's server, but not said to be.
+    s.programs.follow(f"{s.name}-producer", s.producer_argv())
+    s.programs.follow(f"{s.name}-gate", s.gate_argv(*table, sink=f"table:public.{s.name}"))
+    rows = lambda: int(s.stack.sql("pg_p", f"select count(*) from public.{s.name}", check=False) or 0)  # noqa: E731
+    for _ in range(10):
+        s.write(1000)
+        s.programs.wait("rows", lambda: rows() >= max(s.written - 1000, 1))
+        s.stack.sql("pg_p", "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'lockstep-%'")
+    s.stack.kill("pg_p")
+    s.stack.restart("pg_p")
+    s.write(1000)
+    s.programs.wait("all rows", lambda: rows() == s.written)
+    check("every row once, in order", rows_out_of_order(s) == 0)
     s.stop_both()
 
 
@@ -713,6 +736,7 @@ SHORT = [
     synchronous_setting_emptied,
     synchronous_setting_emptied_before_a_table,
     sessions_are_ended_under_load,
+    sessions_of_a_table_elsewhere_are_ended,
     ledger_crashes_under_load,
     ledger_fails_over_under_a_running_producer,
     wrong_password,
