@@ -66,6 +66,8 @@ std::vector<Command> AddCommands(Program& program, LedgerArguments& a) {
   CLI::App& why = program.AddCommand(
       "why", "What holds up the gate, whose it is, since when, what ends it (--stream)");
   why.add_option("--group", a.group, "The gate's group; default: the one furthest behind");
+  why.add_option("--producer", a.producer, "Of one record, with --seq: where it is, was it sent?");
+  why.add_option("--seq", a.seq, "Its number")->check(CLI::PositiveNumber);
   program.AddDuration(why, "--look-timeout", a.look_timeout, "For a look at the log (--brokers)");
 
   CLI::App& solo = program.AddCommand("solo", "A solo epoch has a standby again");
@@ -102,6 +104,9 @@ std::vector<std::string> Validate(const Program& program, const LedgerArguments&
   if (program.options().ledger.empty()) complaints.emplace_back("--ledger is required");
   if (program.Typed("--metrics") && !arguments.watch) {
     complaints.emplace_back("--metrics is served by status --watch only");
+  }
+  if (program.command() == "why" && arguments.producer.empty() != (arguments.seq == 0)) {
+    complaints.emplace_back("--producer and --seq name one record together");
   }
   // A stream named in vain could be taken for a bound to what the verb does.
   const std::string verb = program.command();

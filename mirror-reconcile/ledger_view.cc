@@ -5,7 +5,6 @@
 #include <string>
 #include <utility>
 
-#include "common/base/check.h"
 #include "common/base/status_macros.h"
 
 namespace lockstep {
@@ -14,15 +13,6 @@ namespace {
 constexpr int64_t kRunsPerPage = 1000;
 
 }  // namespace
-
-Position PositionOf(const Run& run, Seq seq) {
-  int64_t left = seq - run.first_seq;
-  for (const OffsetRange& range : run.offsets.ranges()) {
-    if (left < range.size()) return {run.epoch, range.first + left};
-    left -= range.size();
-  }
-  LOCKSTEP_CHECK(false, "seqs are dense over the offsets listed, and seq is in the run");
-}
 
 absl::StatusOr<LedgerView> LedgerView::Open(Ledger& ledger, const StreamInfo& stream) {
   LedgerView view(ledger, stream);

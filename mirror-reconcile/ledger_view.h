@@ -19,11 +19,10 @@
 
 #include "common/model/ids.h"
 #include "db-ledger/ledger.h"
+#include "db-ledger/run_position.h"
 
 namespace lockstep {
 
-// Where seq lies. REQUIRES: run.first_seq ≤ seq ≤ run.last_seq
-Position PositionOf(const Run& run, Seq seq);
 // The run's last position. REQUIRES: a run has at least one offset (the ledger's promise).
 inline Position LastPositionOf(const Run& run) { return {run.epoch, run.offsets.end() - 1}; }
 

@@ -30,8 +30,9 @@ struct LedgerArguments {
   bool runs = false;                              // order
   std::string group;                              // cursor set, why
   std::string at;                                 // cursor set: POS, SEQ or `none`; prune: POS
-  std::string producer;                           // seal, cursor set
+  std::string producer;                           // seal, cursor set, why
   bool retired = false;                           // seal
+  int64_t seq = 0;                                // why, with producer
   std::string cluster_id;                         // begin-epoch
   bool yes = false;                               // seal, solo off, begin-epoch: do not ask
   std::string reason;                             // begin-epoch

@@ -1,4 +1,5 @@
-// lockstep-ledger why: what holds up the gate, whose it is, since when, and which command ends it.
+// lockstep-ledger why: what holds up the gate, whose it is, since when, and which command ends it;
+// or what became of one record (--producer, --seq).
 #include <cstdio>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +11,7 @@
 #include "common/model/record_header.h"
 #include "db-ledger/holdup.h"
 #include "db-ledger/order_reader.h"
+#include "db-ledger/verbs/asked_record.h"
 #include "db-ledger/verbs/verbs.h"
 
 namespace lockstep {
@@ -18,8 +20,10 @@ namespace {
 // What is found, in the order in which it is looked for; the first that applies is the answer.
 struct Answer {
   std::optional<Cursor> cursor;
+  std::optional<SeqCursor> seq_cursor;  // Where there is no `cursor`.
+  std::optional<AskedRecord> asked;
   std::optional<Position> next;  // The first ledgered position after the cursor.
-  std::string holder;            // JSON of the record that holds up the gate, or null.
+  std::string holder = "null";   // JSON of the record that holds up the gate.
   std::string why;
   std::string command;
 };
@@ -33,6 +37,15 @@ std::optional<Cursor> PickCursor(const std::vector<Cursor>& cursors, StreamId st
     if (!picked || cursor.done < picked->done) picked = cursor;
   }
   return picked;
+}
+
+// The group's own, or the first.
+std::optional<SeqCursor> PickSeqCursor(const std::vector<SeqCursor>& cursors, StreamId stream,
+                                       const std::string& group) {
+  for (const SeqCursor& cursor : cursors) {
+    if (cursor.stream == stream && (group.empty() || cursor.group == group)) return cursor;
+  }
+  return std::nullopt;
 }
 
 std::optional<LogInfo> LogOf(const std::vector<LogInfo>& logs, Epoch epoch) {
@@ -142,22 +155,77 @@ void ExplainByLedger(const StreamPage& page, bool looked, Answer& answer) {
   }
 }
 
-}  // namespace
+// Finds the record that is asked for; where nobody asks and the cursor is one of seqs, the next one
+// of the producer of whom most is still to be sent.
+absl::Status Ask(PostgresLedger& ledger, const LedgerArguments& arguments, const StreamInfo& stream,
+                 const std::vector<Head>& heads, Answer& answer) {
+  std::string producer = arguments.producer;
+  Seq seq(arguments.seq);
+  if (producer.empty()) {
+    if (!answer.seq_cursor) return absl::OkStatus();
+    const auto behind = FurthestBehind(*answer.seq_cursor, heads);
+    if (!behind || behind->mark.done == behind->head.last_seq) return absl::OkStatus();
+    producer = behind->head.name;
+    seq = behind->mark.done + 1;
+  }
+  LOCKSTEP_ASSIGN_OR_RETURN(answer.asked, FindRecord(ledger, stream, heads, producer, seq));
+  if (answer.seq_cursor) {
+    answer.asked->PlaceBefore(MarkOf(*answer.seq_cursor, answer.asked->id));
+  } else {
+    answer.asked->PlaceBefore(answer.cursor.value_or(Cursor{}));
+  }
+  return absl::OkStatus();
+}
 
-absl::StatusOr<ExitCode> RunWhy(const VerbContext& context) {
-  LOCKSTEP_ASSIGN_OR_RETURN(const auto ledger, ConnectLedger(context, true));
-  LOCKSTEP_ASSIGN_OR_RETURN(const StreamInfo stream, NamedStream(*ledger, context.common));
-  LOCKSTEP_ASSIGN_OR_RETURN(const StreamPage page, ledger->ReadStream({stream.id, {}, 0, false}));
-  LOCKSTEP_ASSIGN_OR_RETURN(const auto logs, ledger->ReadLogs(stream.id));
-  LOCKSTEP_ASSIGN_OR_RETURN(const auto cursors, ledger->ReadCursors());
+// Returns whether that is the whole answer: a record that waits in a gate's order waits for
+// whatever holds up the gate.
+bool ExplainAsked(Answer& answer) {
+  if (!answer.asked) {
+    if (!answer.seq_cursor) return false;
+    answer.why = "nothing: of every producer all that is in the ledger was sent";
+    return true;
+  }
+  const AskedRecord& asked = *answer.asked;
+  const std::string group = answer.cursor       ? answer.cursor->group
+                            : answer.seq_cursor ? answer.seq_cursor->group
+                                                : "";
+  switch (asked.fate) {
+    case Fate::kNotLedgered:
+      answer.why = absl::StrCat(asked.Text(), " is not in the ledger, which has producer ",
+                                asked.producer, " up to seq ", asked.last_seq.value());
+      answer.command = absl::StrCat("if producer ", asked.producer,
+                                    " does not run, start it: it goes on behind what is ledgered");
+      return true;
+    case Fate::kSent:
+      answer.why =
+          absl::StrCat(asked.Text(), " was sent",
+                       asked.pruned() ? ": its row was pruned, as only what every group has sent is"
+                                      : " by group " + group);
+      return true;
+    case Fate::kInDoubt:
+      answer.why =
+          absl::StrCat(asked.Text(), " is in doubt in group ", group, ", or just being sent");
+      answer.command = "if the gate is down, start it; it says which --in-doubt it needs";
+      return true;
+    case Fate::kWaits:
+      break;
+  }
+  if (!answer.seq_cursor) return false;
+  answer.why = absl::StrCat(asked.Text(), " is ledgered, and group ", group, " has not sent it");
+  answer.command =
+      absl::StrCat("if the gate is down: lockstep-reorder --mode per-producer --group ", group,
+                   "; if it runs, its log says what it waits for");
+  return true;
+}
 
-  Answer answer;
-  answer.holder = "null";
-  answer.cursor = PickCursor(cursors, stream.id, context.arguments.group);
+// What holds up the gate of a cursor of positions.
+absl::Status ExplainGate(Ledger& ledger, const VerbContext& context, const StreamInfo& stream,
+                         const StreamPage& page, Answer& answer) {
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto logs, ledger.ReadLogs(stream.id));
   // Before everything, if nothing was sent yet.
   Position after{Epoch(0), Offset(-1)};
   if (answer.cursor) after = answer.cursor->done.value_or(after);
-  OrderReader order(ledger.get(), stream.id, Position{after.epoch, after.offset + 1});
+  OrderReader order(&ledger, stream.id, Position{after.epoch, after.offset + 1});
   LOCKSTEP_ASSIGN_OR_RETURN(const auto range, order.NextRange());
   if (range) answer.next = range->first;
 
@@ -172,22 +240,48 @@ absl::StatusOr<ExitCode> RunWhy(const VerbContext& context) {
   } else if (look) {
     const Offset look_from = after.epoch == page.epoch ? after.offset + 1 : log->start;
     LOCKSTEP_ASSIGN_OR_RETURN(explained,
-                              LookAtLog(*ledger, context, stream, *log, look_from, answer));
+                              LookAtLog(ledger, context, stream, *log, look_from, answer));
   }
   if (!explained) ExplainByLedger(page, look, answer);
+  return absl::OkStatus();
+}
 
+void Print(const StreamInfo& stream, Epoch epoch, const Answer& answer, OutputFormat format) {
   Summary summary;
-  summary.Add("stream", ToString(stream.name)).Add("epoch", page.epoch.value());
+  summary.Add("stream", ToString(stream.name)).Add("epoch", epoch.value());
   if (answer.cursor) {
     summary.Add("group", answer.cursor->group)
         .AddJson("intent", JsonPosition(answer.cursor->intent))
         .AddJson("done", JsonPosition(answer.cursor->done));
+  } else if (answer.seq_cursor) {
+    summary.Add("group", answer.seq_cursor->group);
   }
+  if (answer.asked) summary.AddJson("asked", answer.asked->Json());
   summary.AddJson("next", JsonPosition(answer.next))
       .AddJson("holder", answer.holder)
       .Add("why", answer.why)
       .Add("command", answer.command)
-      .Print(context.common.format);
+      .Print(format);
+}
+
+}  // namespace
+
+absl::StatusOr<ExitCode> RunWhy(const VerbContext& context) {
+  const LedgerArguments& arguments = context.arguments;
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto ledger, ConnectLedger(context, true));
+  LOCKSTEP_ASSIGN_OR_RETURN(const StreamInfo stream, NamedStream(*ledger, context.common));
+  LOCKSTEP_ASSIGN_OR_RETURN(const StreamPage page, ledger->ReadStream({stream.id, {}, 0, false}));
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto cursors, ledger->ReadCursors());
+  LOCKSTEP_ASSIGN_OR_RETURN(const auto seq_cursors, ledger->ReadSeqCursors());
+
+  Answer answer;
+  answer.cursor = PickCursor(cursors, stream.id, arguments.group);
+  if (!answer.cursor) answer.seq_cursor = PickSeqCursor(seq_cursors, stream.id, arguments.group);
+  LOCKSTEP_RETURN_IF_ERROR(Ask(*ledger, arguments, stream, page.heads, answer));
+  if (!ExplainAsked(answer)) {
+    LOCKSTEP_RETURN_IF_ERROR(ExplainGate(*ledger, context, stream, page, answer));
+  }
+  Print(stream, page.epoch, answer, context.common.format);
   return ExitCode::kYes;
 }
 
