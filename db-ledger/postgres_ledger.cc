@@ -425,10 +425,14 @@ Commit<Moved> PostgresLedger::MoveCursor(const MoveCursorRequest& request) {
     return Refused<Moved>(Refusal::kInvalid, Text(valid));
   }
   PgParams params;
-  params.Text(request.group).Int(request.stream.value()).Int(request.term.value());
-  AddPosition(params, request.intent);
-  AddPosition(params, request.done);
+  AddMove(request, params);
   return ChangeMoved(kMoveCursor, params);
+}
+
+void AddMove(const MoveCursorRequest& move, PgParams& params) {
+  params.Text(move.group).Int(move.stream.value()).Int(move.term.value());
+  AddPosition(params, move.intent);
+  AddPosition(params, move.done);
 }
 
 void AddMove(const MoveSeqCursorRequest& move, PgParams& params) {

@@ -150,7 +150,8 @@ class PostgresLedger final : public Ledger, public SeqCursors {
   bool solo_ = false;  // As last read or answered.
 };
 
-// The parameters of lockstep.move_cursor_seq, for a statement that does more than that.
+// The parameters of lockstep.move_cursor or move_cursor_seq, for a statement that does more.
+void AddMove(const MoveCursorRequest& move, PgParams& params);
 void AddMove(const MoveSeqCursorRequest& move, PgParams& params);
 
 }  // namespace lockstep

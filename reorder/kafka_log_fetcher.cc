@@ -125,7 +125,8 @@ absl::StatusOr<bool> KafkaLogFetcher::TakeBatch(Log& log, Offset first, Offset e
     const KafkaMessage& message = log.batch.records[log.at];
     if (message.offset() < first) continue;
     if (message.offset() >= end) return Gone(log.name, first, end);
-    LOCKSTEP_ASSIGN_OR_RETURN(const FetchedRecord record, FetchedRecordOf(message));
+    FetchedRecord record;
+    LOCKSTEP_RETURN_IF_ERROR(ReadFetchedRecord(message, record));
     LOCKSTEP_RETURN_IF_ERROR(take(record));
     if (message.offset() + 1 == end) return true;
   }

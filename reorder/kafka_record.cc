@@ -22,12 +22,6 @@ const MessageHeaders kMessageHeaders;
 
 }  // namespace
 
-absl::StatusOr<FetchedRecord> FetchedRecordOf(const KafkaMessage& message) {
-  FetchedRecord record;
-  LOCKSTEP_RETURN_IF_ERROR(ReadFetchedRecord(message, record));
-  return record;
-}
-
 absl::Status ReadFetchedRecord(const KafkaMessage& message, FetchedRecord& record) {
   record.view.log_offset = message.offset();
   record.view.timestamp_ms = message.timestamp_ms();

@@ -189,7 +189,8 @@ absl::StatusOr<bool> StreamReader::WasSent(const StreamName& log, Offset offset)
   LOCKSTEP_RETURN_IF_ERROR(kafka_->Poll(kProbeTimeout, batch));
   for (const KafkaMessage& message : batch.records) {
     if (message.topic() != log.topic || message.offset() < offset) continue;
-    LOCKSTEP_ASSIGN_OR_RETURN(const FetchedRecord record, FetchedRecordOf(message));
+    FetchedRecord record;
+    LOCKSTEP_RETURN_IF_ERROR(ReadFetchedRecord(message, record));
     if (record.foreign) continue;
     const std::optional<Seq> next = resequencer_->next_seq(record.header.producer);
     return next.has_value() && record.header.seq < *next;

@@ -103,15 +103,6 @@ std::string HeadersJson(const std::vector<HeaderView>& headers) {
   return buffer.GetString();
 }
 
-std::optional<int64_t> EpochOf(const std::optional<Position>& position) {
-  if (!position.has_value()) return std::nullopt;
-  return position->epoch.value();
-}
-std::optional<int64_t> OffsetOf(const std::optional<Position>& position) {
-  if (!position.has_value()) return std::nullopt;
-  return position->offset.value();
-}
-
 // Serialisation, resources, a lock that was not to be had, an operator's shutdown, a server that is
 // a standby now.
 bool MayPass(const std::string& sqlstate) {
@@ -264,24 +255,24 @@ PgParams TableSink::RowParams(std::span<const ReadyRecord> records) {
   return params;
 }
 
-Commit<Moved> TableSink::WriteWithCursor(std::span<const ReadyRecord> records,
-                                         const MoveCursorRequest& move) {
-  const PgStatement statement{"insert_with_cursor", insert_with_cursor_sql_.c_str()};
-  PgParams params = RowParams(records);
-  params.Text(move.group).Int(move.stream.value()).Int(move.term.value());
-  params.OptionalInt(EpochOf(move.intent)).OptionalInt(OffsetOf(move.intent));
-  params.OptionalInt(EpochOf(move.done)).OptionalInt(OffsetOf(move.done));
-  return ledger_->MoveCursorWith(statement, params,
-                                 {.deadline = AnswerBy(), .refusal_of = RefusalOfInsert});
-}
-
-Commit<Moved> TableSink::WriteWithSeqCursor(std::span<const ReadyRecord> records,
-                                            const MoveSeqCursorRequest& move) {
-  const PgStatement statement{"insert_with_seq_cursor", insert_with_seq_cursor_sql_.c_str()};
+template <class Move>
+Commit<Moved> TableSink::WriteAndMove(const PgStatement& statement,
+                                      std::span<const ReadyRecord> records, const Move& move) {
   PgParams params = RowParams(records);
   AddMove(move, params);
   return ledger_->MoveCursorWith(statement, params,
                                  {.deadline = AnswerBy(), .refusal_of = RefusalOfInsert});
+}
+
+Commit<Moved> TableSink::WriteWithCursor(std::span<const ReadyRecord> records,
+                                         const MoveCursorRequest& move) {
+  return WriteAndMove({"insert_with_cursor", insert_with_cursor_sql_.c_str()}, records, move);
+}
+
+Commit<Moved> TableSink::WriteWithSeqCursor(std::span<const ReadyRecord> records,
+                                            const MoveSeqCursorRequest& move) {
+  return WriteAndMove({"insert_with_seq_cursor", insert_with_seq_cursor_sql_.c_str()}, records,
+                      move);
 }
 
 absl::Status TableSink::Write(std::span<const ReadyRecord> records) {

@@ -80,6 +80,9 @@ class TableSink final : public Sink {
   // nullopt: the rows are there.
   absl::StatusOr<std::optional<std::string>> Insert(const PgParams& params);
   PgParams RowParams(std::span<const ReadyRecord> records);
+  template <class Move>
+  Commit<Moved> WriteAndMove(const PgStatement& statement, std::span<const ReadyRecord> records,
+                             const Move& move);
 
   const TableSinkOptions options_;
   const std::vector<PgHost> hosts_;
