@@ -37,10 +37,16 @@ Gate::Gate(Options options, const Cursor& opened)
       last_left_(opened.done) {}
 
 // std::optional orders nullopt below every position, which is what "nothing yet" means here.
+bool Gate::IsTheOutside(const Doubt& doubt) const {
+  if (!CanBeAsked(doubt.sink)) return true;
+  if (doubt.last > intent_) return false;
+  const bool may_lack_rows =
+      doubt.sink == SinkKind::kTransactional && !in_doubt() && !doubt.never_written;
+  return may_lack_rows || done_ <= doubt.last;
+}
+
 absl::Status Gate::CheckOutside(const Doubt& doubt) const {
-  if (!CanBeAsked(doubt.sink) || (done_ <= doubt.last && doubt.last <= intent_)) {
-    return absl::OkStatus();
-  }
+  if (IsTheOutside(doubt)) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat("sink-is-not-the-outside: group ", options_.group, " has sent stream ",
                    ToString(options_.name), " up to ", Text(done_), ", at most ", Text(intent_),

@@ -73,9 +73,12 @@ class Gate {
     std::optional<Position> last;  // Unless blind: what Last() said; nullopt: nothing left yet.
     InDoubtPolicy policy = InDoubtPolicy::kHold;
     bool old_gate_is_dead = false;
+    bool never_written = false;  // Transactional: NeverWritten() said so.
   };
   // Ends the doubt or refuses with FAILED_PRECONDITION: `in-doubt`, or `sink-is-not-the-outside`
-  // when not done ≤ Last ≤ intent (checked also when nothing is in doubt). REQUIRES: called once,
+  // when not done ≤ Last ≤ intent (checked also when nothing is in doubt). A transactional sink
+  // whose readers remove what they have read may hold less than done, if nothing is in doubt and it
+  // was ever written to: there the cursor is the word of the sink itself. REQUIRES: called once,
   // before any batch.
   absl::Status Resolve(const Doubt& doubt);
 
@@ -124,6 +127,7 @@ class Gate {
   Term term() const { return term_; }
 
  private:
+  bool IsTheOutside(const Doubt& doubt) const;
   absl::Status CheckOutside(const Doubt& doubt) const;
 
   const Options options_;

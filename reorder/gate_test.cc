@@ -177,6 +177,39 @@ TEST(GateTest, Doubt) {
   }
 }
 
+// Rows and cursor move together, so a row that is not there was removed by who has read it.
+TEST(GateTest, ATableMayLackRowsThatItsReadersRemoved) {
+  constexpr auto kTable = SinkKind::kTransactional;
+  struct {
+    const char* name;
+    SinkKind sink;
+    std::optional<int64_t> done, intent, last;
+    bool never_written;
+    bool ok;
+  } const rows[] = {
+      {"All", kTable, 5, 5, {}, false, true},
+      {"Some", kTable, 5, 5, 3, false, true},
+      {"NotEverWritten", kTable, 5, 5, {}, true, false},
+      {"NewGroupNewTable", kTable, {}, {}, {}, true, true},
+      {"Ahead", kTable, 5, 5, 6, false, false},
+      {"InDoubtSinceAnotherSink", kTable, 5, 9, {}, false, false},
+      {"TableElsewhere", SinkKind::kQueryable, 5, 5, 3, false, false},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.name);
+    Gate gate = MakeGate(MakeCursor(row.done, row.intent));
+    Gate::Doubt doubt;
+    doubt.sink = row.sink;
+    doubt.never_written = row.never_written;
+    if (row.last.has_value()) doubt.last = At(*row.last);
+    const absl::Status status = gate.Resolve(doubt);
+    EXPECT_EQ(status.ok(), row.ok) << status;
+    if (row.ok && row.done.has_value()) {
+      EXPECT_EQ(gate.done(), At(*row.done));
+    }
+  }
+}
+
 TEST(GateTest, ResentRecordsAreMarkedAndTheIntentNeverGoesBack) {
   Gate gate = MakeGate(MakeCursor(5, 9));
   ASSERT_TRUE(gate.Resolve({SinkKind::kBlind, {}, InDoubtPolicy::kResend, true}).ok());

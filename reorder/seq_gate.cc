@@ -19,7 +19,7 @@ SeqGate::SeqGate(StreamName name, const SeqCursor& opened)
 
 bool SeqGate::in_doubt() const {
   return std::any_of(places_.begin(), places_.end(),
-                     [](const auto& place) { return place.second.intent != place.second.done; });
+                     [](const auto& place) { return place.second.in_doubt(); });
 }
 
 std::map<ProducerId, Seq> SeqGate::done() const {
@@ -34,11 +34,18 @@ std::map<ProducerId, Seq> SeqGate::intent() const {
   return seqs;
 }
 
+bool SeqGate::IsTheOutside(const Doubt& doubt, const Place& place, Seq last) {
+  if (last > place.intent) return false;
+  const bool may_lack_rows =
+      doubt.sink == SinkKind::kTransactional && !place.in_doubt() && !doubt.never_written;
+  return may_lack_rows || place.done <= last;
+}
+
 absl::Status SeqGate::CheckOutside(const Doubt& doubt) const {
   for (const Outside& outside : doubt.last) {
     const auto found = places_.find(outside.producer);
     const Place place = found == places_.end() ? Place() : found->second;
-    if (place.done <= outside.last && outside.last <= place.intent) continue;
+    if (IsTheOutside(doubt, place, outside.last)) continue;
     return absl::FailedPreconditionError(absl::StrCat(
         "sink-is-not-the-outside: group ", group_, " has sent stream ", ToString(name_),
         " of producer ", outside.name, " up to seq ", place.done.value(), ", at most ",
@@ -78,7 +85,8 @@ absl::Status SeqGate::Resolve(const Doubt& doubt) {
 
 void SeqGate::TakeOutside(const Outside& outside) {
   const auto found = places_.find(outside.producer);
-  if (found != places_.end()) found->second.done = found->second.leaves = outside.last;
+  if (found == places_.end() || !found->second.in_doubt()) return;
+  found->second.done = found->second.leaves = outside.last;
 }
 
 MoveSeqCursorRequest SeqGate::Move(std::span<const SeqRange> batch) const {

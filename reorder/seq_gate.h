@@ -51,10 +51,12 @@ class SeqGate {
     std::vector<Outside> last = {};  // Unless blind: of every producer.
     InDoubtPolicy policy = InDoubtPolicy::kHold;
     bool old_gate_is_dead = false;
+    bool never_written = false;
   };
   // As Gate::Resolve: ends the doubt or refuses with FAILED_PRECONDITION: `in-doubt`, or
-  // `sink-is-not-the-outside` when not done ≤ last ≤ intent of each producer. REQUIRES: called
-  // once, before any batch.
+  // `sink-is-not-the-outside` when not done ≤ last ≤ intent of each producer (of a transactional
+  // sink, whose rows may have been removed, last ≤ intent of one that is not in doubt). REQUIRES:
+  // called once, before any batch.
   absl::Status Resolve(const Doubt& doubt);
 
   // The commit for a batch whose last seqs these are (empty: none, the gate is idle), and the dones
@@ -85,7 +87,9 @@ class SeqGate {
     Seq done;
     Seq durable_done;
     Seq resend_to;
+    bool in_doubt() const { return intent != done; }
   };
+  static bool IsTheOutside(const Doubt& doubt, const Place& place, Seq last);
   absl::Status CheckOutside(const Doubt& doubt) const;
   void TakeOutside(const Outside& outside);
 

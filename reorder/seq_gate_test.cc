@@ -137,7 +137,7 @@ TEST(SeqGateTest, ASinkBesideTheCursorIsNotItsOutsideEvenWithoutDoubt) {
   for (const auto& row : rows) {
     SeqGate gate = Opened({Mark(kA, 3, 3)});
     const absl::Status resolved =
-        gate.Resolve({.sink = SinkKind::kTransactional,
+        gate.Resolve({.sink = SinkKind::kQueryable,
                       .last = {{kA, "A", Seq(row.last_a)}, {kB, "B", Seq(row.last_b)}}});
     EXPECT_EQ(resolved.ok(), row.ok) << resolved;
     if (!row.ok) {
@@ -145,6 +145,31 @@ TEST(SeqGateTest, ASinkBesideTheCursorIsNotItsOutsideEvenWithoutDoubt) {
     }
   }
   EXPECT_THAT(Opened({}).Move({}).marks, IsEmpty());
+}
+
+// A's rows were removed by their reader; B's doubt is of another sink that came before.
+TEST(SeqGateTest, ATableMayLackRowsThatItsReadersRemoved) {
+  struct {
+    int64_t last_a, last_b;
+    bool never_written;
+    bool ok;
+  } const rows[] = {{0, 2, false, true},
+                    {1, 2, false, true},
+                    {0, 2, true, false},
+                    {4, 2, false, false},
+                    {0, 0, false, false}};
+  for (const auto& row : rows) {
+    SeqGate gate = Opened({Mark(kA, 3, 3), Mark(kB, 9, 1)});
+    const absl::Status resolved =
+        gate.Resolve({.sink = SinkKind::kTransactional,
+                      .last = {{kA, "A", Seq(row.last_a)}, {kB, "B", Seq(row.last_b)}},
+                      .never_written = row.never_written});
+    EXPECT_EQ(resolved.ok(), row.ok) << resolved;
+    if (row.ok) {
+      EXPECT_EQ(gate.done().at(kA), Seq(3)) << "and nothing of it is sent again";
+      EXPECT_EQ(gate.done().at(kB), Seq(2));
+    }
+  }
 }
 
 }  // namespace

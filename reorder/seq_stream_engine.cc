@@ -52,6 +52,7 @@ absl::Status SeqStreamEngine::ResolveDoubt() {
   SeqGate::Doubt doubt{sink_->kind(), {}, options_.in_doubt, options_.old_gate_is_dead};
   if (CanBeAsked(doubt.sink)) {
     LOCKSTEP_ASSIGN_OR_RETURN(doubt.last, AskOutside());
+    LOCKSTEP_ASSIGN_OR_RETURN(doubt.never_written, sink_->NeverWritten());
   }
   const bool was_in_doubt = gate_->in_doubt();
   const std::map<ProducerId, Seq> done = gate_->done();

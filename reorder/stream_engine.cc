@@ -55,6 +55,7 @@ absl::Status StreamEngine::ResolveDoubt() {
   Gate::Doubt doubt{sink_->kind(), std::nullopt, options_.in_doubt, options_.old_gate_is_dead};
   if (doubt.sink != SinkKind::kBlind) {
     LOCKSTEP_ASSIGN_OR_RETURN(doubt.last, sink_->Last());
+    LOCKSTEP_ASSIGN_OR_RETURN(doubt.never_written, sink_->NeverWritten());
   }
   const bool was_in_doubt = gate_->in_doubt();
   const std::optional<Position> done = gate_->done();

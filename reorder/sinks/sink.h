@@ -51,8 +51,8 @@ class Sink {
 
   virtual SinkKind kind() const = 0;
 
-  // The last position of the stream that the outside has, for good; nullopt: none. REQUIRES: not
-  // kBlind.
+  // The last position of the stream that the outside has, for good; nullopt: none. A transactional
+  // one may have lost it to its readers since. REQUIRES: not kBlind.
   virtual absl::StatusOr<std::optional<Position>> Last() = 0;
 
   // The same where a cursor keeps seqs (--mode per-producer): of each producer, by name, the last
@@ -61,6 +61,10 @@ class Sink {
     return absl::FailedPreconditionError(
         "per-producer: this sink tells how far it is by position, and a cursor of seqs has none");
   }
+
+  // kTransactional: nobody ever wrote to it, whatever its readers have removed: it is not the one
+  // that a cursor speaks of. Others are not asked.
+  virtual absl::StatusOr<bool> NeverWritten() { return false; }
 
   // Lets the records out, in order. An error may leave any prefix outside. CANCELLED: it gave up
   // because a stop was requested.

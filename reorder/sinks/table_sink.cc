@@ -183,6 +183,9 @@ TableSink::TableSink(TableSinkOptions options, std::vector<PgHost> hosts)
                              "limit 1")),
       last_seqs_sql_(absl::StrCat("select producer, max(seq) from ", options_.table,
                                   " where stream = $1::text group by producer")),
+      never_written_sql_(absl::StrCat("select s is not null and pg_sequence_last_value(s) is null "
+                                      "from (select pg_get_serial_sequence('",
+                                      options_.table, "', 'emitted')::regclass) as q (s)")),
       repeats_(
           {options_.stream, "table " + options_.table, options_.pause_min, options_.pause_max}) {}
 
@@ -199,10 +202,9 @@ absl::StatusOr<PgConnection*> TableSink::Connection() {
   return connection_.get();
 }
 
-absl::StatusOr<PgRows> TableSink::Ask(const PgStatement& statement) {
+absl::StatusOr<PgRows> TableSink::Ask(const PgStatement& statement, const PgParams& params) {
   LOCKSTEP_ASSIGN_OR_RETURN(PgConnection* const connection, Connection());
-  return connection->Query(statement, PgParams().Text(stream_text_),
-                           std::chrono::steady_clock::now() + kReadTimeout);
+  return connection->Query(statement, params, std::chrono::steady_clock::now() + kReadTimeout);
 }
 
 void TableSink::Attach(SinkHost& host) {
@@ -218,16 +220,24 @@ PgDeadline TableSink::AnswerBy() const {
 }
 
 absl::StatusOr<std::optional<Position>> TableSink::Last() {
-  LOCKSTEP_ASSIGN_OR_RETURN(const PgRows rows, Ask({"last", last_sql_.c_str()}));
+  LOCKSTEP_ASSIGN_OR_RETURN(const PgRows rows,
+                            Ask({"last", last_sql_.c_str()}, PgParams().Text(stream_text_)));
   if (rows.size() == 0) return std::nullopt;
   return Position{Epoch(rows.Int(0, 0)), Offset(rows.Int(0, 1))};
 }
 
 absl::StatusOr<std::map<std::string, Seq>> TableSink::LastSeqs() {
-  LOCKSTEP_ASSIGN_OR_RETURN(const PgRows rows, Ask({"last_seqs", last_seqs_sql_.c_str()}));
+  LOCKSTEP_ASSIGN_OR_RETURN(
+      const PgRows rows, Ask({"last_seqs", last_seqs_sql_.c_str()}, PgParams().Text(stream_text_)));
   std::map<std::string, Seq> seqs;
   for (int i = 0; i < rows.size(); ++i) seqs[rows.Text(i, 0)] = Seq(rows.Int(i, 1));
   return seqs;
+}
+
+absl::StatusOr<bool> TableSink::NeverWritten() {
+  LOCKSTEP_ASSIGN_OR_RETURN(const PgRows rows,
+                            Ask({"never_written", never_written_sql_.c_str()}, {}));
+  return rows.Bool(0, 0);
 }
 
 PgParams TableSink::RowParams(std::span<const ReadyRecord> records) {

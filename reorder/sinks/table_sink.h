@@ -61,6 +61,8 @@ class TableSink final : public Sink {
   absl::StatusOr<std::optional<Position>> Last() override;
   // Reads all of the stream's rows, once: an index on (stream, producer, seq) makes that quick.
   absl::StatusOr<std::map<std::string, Seq>> LastSeqs() override;
+  // `emitted`'s sequence was never asked. Without a sequence nobody knows: false.
+  absl::StatusOr<bool> NeverWritten() override;
   // INVALID_ARGUMENT, PERMISSION_DENIED: the database refuses; CANCELLED: a stop came and its time
   // was up.
   absl::Status Write(std::span<const ReadyRecord> records) override;
@@ -75,7 +77,7 @@ class TableSink final : public Sink {
   absl::Status CreateTable();
   // Connected; valid until the next call of anything.
   absl::StatusOr<PgConnection*> Connection();
-  absl::StatusOr<PgRows> Ask(const PgStatement& statement);
+  absl::StatusOr<PgRows> Ask(const PgStatement& statement, const PgParams& params);
   PgDeadline AnswerBy() const;
   // nullopt: the rows are there.
   absl::StatusOr<std::optional<std::string>> Insert(const PgParams& params);
@@ -92,6 +94,7 @@ class TableSink final : public Sink {
   const std::string insert_with_seq_cursor_sql_;
   const std::string last_sql_;
   const std::string last_seqs_sql_;
+  const std::string never_written_sql_;
   SinkHost* host_ = nullptr;
   Repeats repeats_;
   std::unique_ptr<PostgresLedger> ledger_;    // with_cursor …

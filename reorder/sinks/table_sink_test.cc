@@ -105,6 +105,16 @@ TEST_F(TableSinkTest, RowsAndCursorAreOneTransaction) {
             "0076ff-1700000000.123000");
 }
 
+TEST_F(TableSinkTest, ATableThatWasEmptiedIsNotOneThatWasNeverWritten) {
+  const auto sink = Open(true);
+  EXPECT_TRUE(sink->NeverWritten().value());
+  ASSERT_TRUE(sink->WriteWithCursor(MakeRecords(0, 3), Move(2)).committed());
+  world_.Sql("delete from public.effects");
+  EXPECT_EQ(sink->Last().value(), std::nullopt);
+  EXPECT_FALSE(sink->NeverWritten().value());
+  EXPECT_FALSE(Open(true)->NeverWritten().value());
+}
+
 TEST_F(TableSinkTest, ARepeatAfterAnUnknownOutcomeIsHarmless) {
   const auto sink = Open(true);
   ASSERT_TRUE(sink->WriteWithCursor(MakeRecords(0, 3), Move(2)).committed());

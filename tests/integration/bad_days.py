@@ -676,6 +676,30 @@ def stopped_while_it_opens(s):
     s.check_everything_once()
 
 
+def rows_are_removed_by_their_reader(s):
+    """A table in the ledger's database whose reader removes what it has read goes on behind it; a mistyped one is refused."""
+    for mode in ("gate", "per-producer"):
+        table = f"{s.name}_{mode.replace('-', '_')}"
+
+        def let_out(name, expect=(0,), mode=mode):
+            argv = s.gate_argv("--until-end", sink=f"table:public.{name}", group=mode)
+            argv[argv.index("--mode") + 1] = mode
+            return s.programs.call(f"{s.name}-gate", argv, expect=expect)
+
+        first = s.written + 1
+        s.write(300)
+        s.produce()
+        let_out(table)
+        s.stack.sql("pg_p", f"delete from public.{table}")
+        s.write(100)
+        s.produce()
+        refused = let_out(f"{table}_mistyped", expect=(REFUSED,))
+        check("the reason is named", "not-the-outside" in refused.log)
+        let_out(table)
+        left = s.stack.sql("pg_p", f"select min(seq), max(seq), count(*) from public.{table}")
+        check(f"{mode}: only what came later, once", left == f"{first + 300}|{s.written}|100")
+
+
 def source_shrank(s):
     """A source file that ends before what the ledger has of it is refused."""
     s.write(300)
@@ -749,6 +773,7 @@ SHORT = [
     consumer_that_answers_nonsense,
     stopped_while_it_opens,
     not_the_outside,
+    rows_are_removed_by_their_reader,
     source_shrank,
     source_changed,
     cached_sequence,
