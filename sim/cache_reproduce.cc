@@ -119,7 +119,9 @@ std::string ReproducedTables(const std::vector<CacheRow>& rows) {
       "a coin each; `skewed`: the log prefers one writer.\nThe peaks here are the least and the "
       "greatest of ",
       kReproduceSeeds, " seeds; main1 and lockstep wait for the same records.\n\n", Unbounded(rows),
-      "\nBounded cache. `+`: stopped before all was sent. The source's other cells are empty.\n\n",
+      "\nBounded cache. `+`: stopped before all was sent. The source's other cells are empty.\n"
+      "lockstep's fetches and their bound count the first reading too, which alone is the "
+      "least.\n\n",
       Bounded(rows));
 }
 

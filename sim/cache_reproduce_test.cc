@@ -34,7 +34,7 @@ std::vector<CacheRow> Rows() {
   return rows;
 }
 
-TEST(ReproducedTables, FillAllEightBoundedCellsTwice) {
+TEST(ReproducedTables, HaveARowForEachOfTheEightBoundedCellsAndBothOrders) {
   const std::string text = ReproducedTables(Rows());
   const std::string bounded = text.substr(text.find("Bounded cache"));
   size_t cells = 0;
