@@ -275,6 +275,48 @@ class StreamEngineSpillTest : public StreamEngineTest {
     return options;
   }
 
+  std::string Records() const { return directory_ + "/g.orders.0/records"; }
+  std::vector<std::string> SpilledFiles() const {
+    std::vector<std::string> files;
+    if (!std::filesystem::exists(Records())) return files;
+    for (const auto& file : std::filesystem::directory_iterator(Records())) {
+      if (file.path().extension() == ".sst") files.push_back(file.path());
+    }
+    return files;
+  }
+  // `fail` is asked between a few records and the next few, with the store's directory, until it
+  // has broken the disk.
+  StreamResult RunUntilDiskFails(ListSink& sink,
+                                 const std::function<bool(const std::string&)>& fail) {
+    StreamEngineOptions options = SpillOptions();
+    options.reader.batch_records_max = 10;
+    StreamProgress progress;
+    bool failed = false;
+    const StreamResult result = StreamEngine(options, gate_, sink, progress).Run([&] {
+      if (!failed) failed = fail(Records());
+      return false;
+    });
+    EXPECT_TRUE(failed);
+    EXPECT_EQ(result.exit_code, ExitCode::kCouldNot) << result.why;
+    EXPECT_THAT(std::string(result.why.message()), HasSubstr("nothing is lost"));
+    EXPECT_LT(sink.seen.size(), 2U * kEach);
+    ExpectInOrder(sink);
+    return result;
+  }
+  void ExpectTheRestLeavesOnce(ListSink& sink) {
+    const StreamResult result = Run(SpillOptions(), sink);
+    EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+    EXPECT_EQ(sink.seen.size(), 2U * kEach);
+    ExpectInOrder(sink);
+  }
+  // What left is the ledger's order from its start, once.
+  static void ExpectInOrder(const ListSink& sink) {
+    for (size_t i = 0; i < sink.seen.size(); ++i) {
+      const std::string record = absl::StrCat(i % 2 == 0 ? "A" : "B", i / 2 + 1);
+      ASSERT_EQ(sink.seen[i], absl::StrCat(record, "=", record));
+    }
+  }
+
   const std::string directory_ = testing::TempDir() + "engine_spill." + std::to_string(getpid());
 };
 
@@ -283,14 +325,10 @@ TEST_F(StreamEngineSpillTest, WhatTheBudgetDoesNotHoldWaitsOnDisk) {
   const StreamResult result = Run(SpillOptions(), sink);
   EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
   ASSERT_EQ(sink.seen.size(), 2U * kEach);
-  for (int64_t i = 0; i < kEach; ++i) {
-    const auto at = static_cast<size_t>(2 * i);
-    ASSERT_EQ(sink.seen[at], absl::StrCat("A", i + 1, "=A", i + 1));
-    ASSERT_EQ(sink.seen[at + 1], absl::StrCat("B", i + 1, "=B", i + 1));
-  }
+  ExpectInOrder(sink);
   EXPECT_GT(result.parking.bytes_written, 20'000);
   EXPECT_EQ(result.parking.bytes_reread, result.parking.bytes_written);
-  EXPECT_FALSE(std::filesystem::exists(directory_ + "/g.orders.0/records"));
+  EXPECT_FALSE(std::filesystem::exists(Records()));
 }
 
 TEST_F(StreamEngineSpillTest, WhatTheBudgetDoesNotHoldIsFetchedAgain) {
@@ -305,11 +343,7 @@ TEST_F(StreamEngineSpillTest, WhatTheBudgetDoesNotHoldIsFetchedAgain) {
     const StreamResult result = Run(options, sink);
     EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
     ASSERT_EQ(sink.seen.size(), 2U * kEach);
-    for (int64_t i = 0; i < kEach; ++i) {
-      const auto at = static_cast<size_t>(2 * i);
-      ASSERT_EQ(sink.seen[at], absl::StrCat("A", i + 1, "=A", i + 1));
-      ASSERT_EQ(sink.seen[at + 1], absl::StrCat("B", i + 1, "=B", i + 1));
-    }
+    ExpectInOrder(sink);
     EXPECT_GT(result.parking.fetches, 0);
     EXPECT_LE(result.parking.fetches, result.parking.fetches_bound);
     EXPECT_LE(result.parking.records_fetched, kEach);
@@ -329,15 +363,29 @@ TEST_F(StreamEngineSpillTest, ADirectoryThatCannotBeUsedIsSaidAtTheStart) {
   EXPECT_THAT(sink.seen, IsEmpty());
 }
 
-TEST_F(StreamEngineSpillTest, ADiskThatFailsUnderWayLosesNothing) {
+TEST_F(StreamEngineSpillTest, ADiskThatTakesNoMoreUnderWayLosesNothing) {
   ListSink sink(SinkKind::kQueryableFencing);
-  StreamEngineOptions options = SpillOptions();
-  options.buffer.spill_directory = "/proc/nowhere";
-  const StreamResult result = Run(options, sink);
-  EXPECT_EQ(result.exit_code, ExitCode::kCouldNot);
-  EXPECT_THAT(std::string(result.why.message()), HasSubstr("/proc/nowhere"));
-  EXPECT_EQ(Run(SpillOptions(), sink).exit_code, ExitCode::kYes);
-  EXPECT_EQ(sink.seen.size(), 2U * kEach);
+  const StreamResult result = RunUntilDiskFails(sink, [this](const std::string& records) {
+    if (SpilledFiles().empty()) return false;
+    std::filesystem::create_directory(records + "/next");  // Where the next piece is written.
+    return true;
+  });
+  EXPECT_THAT(std::string(result.why.message()), HasSubstr("next"));
+  EXPECT_GT(result.parking.bytes_written, 0) << "it failed at the first piece";
+  EXPECT_LT(result.parking.bytes_written, 20'000) << "it did not fail while writing";
+  ExpectTheRestLeavesOnce(sink);
+}
+
+TEST_F(StreamEngineSpillTest, ADiskThatGivesNothingBackUnderWayLosesNothing) {
+  ListSink sink(SinkKind::kQueryableFencing);
+  const StreamResult result = RunUntilDiskFails(sink, [&](const std::string&) {
+    if (sink.seen.size() < 2) return false;  // The first B: all of A is parked.
+    for (const std::string& file : SpilledFiles()) std::filesystem::resize_file(file, 0);
+    return true;
+  });
+  EXPECT_THAT(std::string(result.why.message()), HasSubstr(directory_));
+  EXPECT_GE(sink.seen.size(), 2U);
+  ExpectTheRestLeavesOnce(sink);
 }
 
 TEST_F(StreamEngineTest, RecoverGoesOnWhereTheGateStood) {
