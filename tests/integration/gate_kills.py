@@ -6,7 +6,7 @@
 Two producers fill a topic. For each sink a group of its own: its gate is started and SIGKILLed K times in the middle of its work, at the
 primary; then the site is lost, the standby's empty Kafka is filled unordered from the sources (so that half of all records is parked), and
 K recoveries are killed in front of each sink that survives, with the buffers in turn. A kill counts if work was left. In the end the
-outside is the ledger's order, once. Counts add up over runs in a journal.
+outside is the ledger's order, once, each with the value that was produced. Counts add up over runs in a journal.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "e2e"))
-from modes import ClaimFailed, Scenario, check, records, sent_order  # noqa: E402
+from modes import ClaimFailed, Scenario, check, records  # noqa: E402
 import parts  # noqa: E402
 import rounds  # noqa: E402
 from processes import NotReady  # noqa: E402
@@ -31,8 +31,19 @@ SHARE = 60_000  # Records of each producer at a time.
 BUFFERS = (["--buffer", "auto", "--buffer-memory", "1MiB"], ["--buffer", "bounded", "--buffer-memory", "1MiB"], ["--buffer", "bounded", "--buffer-memory", "5000records"], ["--buffer", "memory"])
 
 
+def value_of(producer, seq):
+    """What Scenario.write gave a producer, whose seqs count its lines."""
+    return f"{producer.rsplit('-', 1)[1]}{seq}"
+
+
+def rows_of(s, database, table):
+    query = f"select epoch, \"offset\", producer, seq, convert_from(value, 'UTF8') from {table} order by emitted"
+    rows = (row.split("|") for row in s.stack.sql(database, query).splitlines())
+    return [(int(epoch), int(offset), producer, int(seq), value) for epoch, offset, producer, seq, value in rows]
+
+
 class Outside:
-    """A group and its sink. `order()` is what left: [(epoch, offset, producer, seq)]."""
+    """A group and its sink. `order()` is what left: [(epoch, offset, producer, seq, value)]."""
 
     survives = True  # The loss of site p.
 
@@ -57,7 +68,8 @@ class File(Outside):
         return ["--sink", f"jsonl:{self.s.stack.directory / 'outside.jsonl'}"]
 
     def order(self):
-        return records((self.s.stack.directory / "outside.jsonl").read_text().splitlines())[0]
+        given, rows = records((self.s.stack.directory / "outside.jsonl").read_text().splitlines())
+        return [(*identity, row["value"]) for identity, row in zip(given, rows)]
 
 
 class Table(Outside):
@@ -67,7 +79,7 @@ class Table(Outside):
         return ["--sink", f"table:public.{self.s.name}"]
 
     def order(self):
-        return sent_order(self.s, 0)
+        return rows_of(self.s, self.s.database, self.s.name)
 
 
 class Elsewhere(Outside):
@@ -80,9 +92,7 @@ class Elsewhere(Outside):
         return ["--sink", "table:public.elsewhere", "--sink-db", other, "--old-gate-is-dead"]
 
     def order(self):
-        query = "select epoch, \"offset\", producer, seq from elsewhere order by emitted"
-        rows = (row.split("|") for row in self.s.stack.sql("pg_p", query).splitlines())
-        return [(int(epoch), int(offset), producer, int(seq)) for epoch, offset, producer, seq in rows]
+        return rows_of(self.s, "pg_p", "elsewhere")
 
 
 class Topic(Outside):
@@ -99,11 +109,11 @@ class Topic(Outside):
         return tuple(map(int, at.split(":"))) if at else None
 
     def order(self):
-        """The positions alone: identities are its own."""
+        """Positions and values alone: identities are its own."""
         argv = ["lockstep-reorder", "--mode", "gate", "--group", "look", "--topic", OUTPUT, "--brokers", self.s.stack.brokers["p"]]
         argv += ["--ledger", self.s.stack.ledger, "--sink", "jsonl:-", "--until-end"]
         lines = self.s.programs.call("look", argv).lines
-        return [tuple(map(int, json.loads(line)["at"].split(":"))) for line in lines]
+        return [(*map(int, row["at"].split(":")), row["value"]) for row in map(json.loads, lines)]
 
 
 class Kills:
@@ -140,11 +150,11 @@ class Kills:
         self.s.programs.call(f"{self.s.name}-{outside.group}-end", outside.argv(mode, "--until-end"))
 
     def judge(self, outside):
-        order = self.s.order()
+        order = [(*row, value_of(row[2], row[3])) for row in self.s.order()]
         if isinstance(outside, Topic):
-            order = [row[:2] for row in order]
+            order = [(*row[:2], row[4]) for row in order]
         left = outside.order()
-        check(f"{outside.group}: the ledger's order left, once", left == order, (len(left), len(set(left)), len(order)))
+        check(f"{outside.group}: the ledger's order left, once, with the values that were produced", left == order, (len(left), len(set(left)), len(order)))
         self.facts["records"] += len(left)
 
     def run(self):
