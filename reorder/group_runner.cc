@@ -133,6 +133,7 @@ void GroupRunner::StartStream(int32_t partition) {
   LOCKSTEP_CHECK(holding == nullptr, "a stream is given back before it is assigned again");
   holding = std::make_unique<Holding>();
   holding->index = index;
+  (*progress_)[index]->held_doubt.reset();  // It may have been elsewhere meanwhile.
   *ours_[index] = true;
   ++held_;
   holding->thread = std::thread([this, &work = *holding] { Work(work); });
@@ -176,7 +177,7 @@ void GroupRunner::TellOfAnother(const StreamName& stream, int fences,
 
 // False iff the stream is to stop.
 bool GroupRunner::PauseBeforeReopening(const Holding& holding, const StreamResult& ended) {
-  Log(LogLevel::kWarn, "stream_reopens",
+  Log(ended.held_before ? LogLevel::kDebug : LogLevel::kWarn, "stream_reopens",
       {{"stream", options_.streams[holding.index]},
        {"group", options_.group},
        {"in_s", std::chrono::duration_cast<std::chrono::seconds>(options_.reopen_pause).count()},

@@ -198,6 +198,22 @@ TEST_F(GroupRunnerTest, WhatIsInDoubtHoldsItsStreamOnly) {
   EXPECT_EQ(opened(1), 3);
 }
 
+TEST_F(GroupRunnerTest, WhatIsHeldInDoubtIsCountedOnceHoweverOftenItIsLookedAt) {
+  StreamResult held = Ended(ExitCode::kRefused, absl::FailedPreconditionError("in-doubt: …"));
+  held.held_in_doubt = true;
+  held.in_doubt = held.held_records = 20;
+  StreamResult as_before = held;
+  as_before.held_before = true;
+  as_before.in_doubt = as_before.held_records = 0;
+  StreamResult less = held;  // Somebody said of one producer what became of it.
+  less.in_doubt = less.held_records = 5;
+  ends_[1] = {held, as_before, as_before, less, as_before};
+  group_.changes = {{Kind::kAssigned, {0, 1}}};
+  EXPECT_TRUE(Run([&] { return running().size() == 2; }).ok());
+  EXPECT_EQ(results_[1].in_doubt, 5);
+  EXPECT_EQ(opened(1), 6);
+}
+
 TEST_F(GroupRunnerTest, WhatCannotBeReachedWhenAStreamIsOpenedIsTriedAgain) {
   StreamResult away = Ended(ExitCode::kCouldNot, absl::UnavailableError("no ledger"));
   away.could_not_reach = true;

@@ -18,16 +18,55 @@ using std::chrono::steady_clock;
 
 constexpr milliseconds kListPoll{200};
 
+std::string PlaceOf(const std::map<ProducerId, Seq>& done,
+                    const std::map<ProducerId, Seq>& intent) {
+  std::string place;
+  for (const auto& [producer, last] : intent) {
+    absl::StrAppend(&place, producer.value(), ":", done.at(producer).value(), "..", last.value(),
+                    " ");
+  }
+  return place;
+}
+
 }  // namespace
 
 // ---------------------------------------------------------------- start
 
+// As StreamEngine's.
+bool SeqStreamEngine::IsHeldAsBefore() {
+  const std::optional<HeldDoubt>& held = progress_->held_doubt;
+  if (!held.has_value()) return false;
+  const absl::StatusOr<std::vector<SeqCursor>> cursors = cursors_->ReadSeqCursors();
+  if (!cursors.ok()) return false;
+  return std::any_of(cursors->begin(), cursors->end(), [&](const SeqCursor& cursor) {
+    if (cursor.group != options_.group || cursor.stream != held->stream) return false;
+    const SeqGate gate(options_.reader.stream, cursor);
+    return PlaceOf(gate.done(), gate.intent()) == held->place;
+  });
+}
+
+// Whether it may be created the ledger has to say first.
+Commit<OpenedSeqGate> SeqStreamEngine::OpenIfKnown(bool& create) {
+  const absl::StatusOr<Ledger::Now> now = ledger_->ReadNow();
+  if (now.ok()) {
+    create = now->epoch == Epoch(1) || options_.from_start;
+    return cursors_->OpenSeqGate(options_.group, options_.reader.stream, create);
+  }
+  lockstep::Commit<OpenedSeqGate> not_asked;
+  not_asked.outcome = CommitOutcome::kNotCommitted;
+  if (absl::IsUnavailable(now.status())) not_asked.refusal = Refusal::kUnavailable;
+  not_asked.why = now.status();
+  return not_asked;
+}
+
 absl::Status SeqStreamEngine::OpenGate() {
+  if (IsHeldAsBefore()) {
+    result_.held_in_doubt = result_.held_before = true;
+    return progress_->held_doubt->why;
+  }
   const StreamName& stream = options_.reader.stream;
-  LOCKSTEP_ASSIGN_OR_RETURN(const Ledger::Now now, ledger_->ReadNow());
-  const bool create = now.epoch == Epoch(1) || options_.from_start;
-  const auto opened = OpenPatiently<OpenedSeqGate>(
-      [&] { return cursors_->OpenSeqGate(options_.group, stream, create); });
+  bool create = false;
+  const auto opened = OpenPatiently<OpenedSeqGate>([&] { return OpenIfKnown(create); });
   if (!opened.committed()) return WhyNotOpened(opened.refusal, opened.why, create);
   const SeqCursor& cursor = opened.value.cursor;
   if (options_.from_start && !options_.from_start_if_new && !cursor.marks.empty()) {
@@ -62,7 +101,10 @@ absl::Status SeqStreamEngine::ResolveDoubt() {
   const char* by = CanBeAsked(doubt.sink) ? "sink" : gate_->resends() ? "resend" : "skip";
   const bool skipped = !CanBeAsked(doubt.sink) && !gate_->resends();
   if (!resolved.ok() || skipped) {
-    LOCKSTEP_RETURN_IF_ERROR(EndListing(resolved, ListInDoubt(done)));
+    const absl::Status ended = EndListing(resolved, ListInDoubt(done));
+    LeaveHeldDoubt({options_.reader.stream_id, PlaceOf(done, gate_->intent()), ended}, result_,
+                   *progress_);
+    LOCKSTEP_RETURN_IF_ERROR(ended);
   }
   Log(LogLevel::kWarn, "in_doubt_resolved",
       {{"stream", options_.reader.stream}, {"group", options_.group}, {"by", by}});

@@ -39,6 +39,8 @@ class SeqStreamEngine final : public EngineLoop {
       const std::map<ProducerId, Seq>& done);
   absl::StatusOr<std::vector<SeqGate::Outside>> AskOutside();
   absl::Status ListInDoubt(const std::map<ProducerId, Seq>& done);
+  bool IsHeldAsBefore();
+  lockstep::Commit<OpenedSeqGate> OpenIfKnown(bool& create);
   bool ListDoubtfulOf(const std::vector<ReadyRecord>& records, const ProducerOrder& order,
                       std::map<ProducerId, int64_t>& left);
   void MarkResent(std::vector<ReadyRecord>& records);

@@ -87,7 +87,7 @@ class TransactionalSink final : public ListSink {
   SeqCursors* const cursors_;
 };
 
-// Can be away for some reads.
+// Can be away for some reads, of pages or of the epoch.
 class AwayLedger final : public MemoryLedger {
  public:
   using MemoryLedger::MemoryLedger;
@@ -97,7 +97,14 @@ class AwayLedger final : public MemoryLedger {
     return absl::UnavailableError("away");
   }
 
+  absl::StatusOr<Now> ReadNow() override {
+    if (away_asks == 0) return MemoryLedger::ReadNow();
+    --away_asks;
+    return absl::UnavailableError("away");
+  }
+
   int away_reads = 0;
+  int away_asks = 0;
 };
 
 // Tells before each page, of which it gives small ones.
@@ -523,6 +530,51 @@ TEST_F(SeqStreamEngineTest, AGroupThatKeepsPositionsOrHasNoCursorAfterAFailoverI
   EXPECT_THAT(std::string(result.why.message()), HasSubstr("--from start"));
   options.from_start = true;
   EXPECT_EQ(Run(options, sink).exit_code, ExitCode::kYes);
+}
+
+TEST_F(SeqStreamEngineTest, ALedgerThatIsAwayWhenTheGateOpensIsAskedAgain) {
+  Open("A");
+  Append("A", 1, "{[0,1)}");
+  Write({"A1"});
+  gate_.away_asks = 2;
+  ListSink sink;
+  const StreamResult result = Run(Options(), sink);
+  EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+  EXPECT_THAT(sink.seen, ElementsAre("A1"));
+}
+
+// As the member of a group does every 15 s.
+TEST_F(SeqStreamEngineTest, DoubtThatIsHeldIsListedAgainOnlyOnceTheCursorHasMoved) {
+  Open("A");
+  Append("A", 1, "{[0,3)}");
+  Write({"A1", "A2", "A3"});
+  PutInDoubt({{"A", 3}});
+  ListSink sink;
+  StreamProgress progress;
+  StreamResult all;
+  const auto reopen = [&] {
+    const StreamResult result =
+        SeqStreamEngine(Options(), gate_, gate_, sink, progress).Run([] { return false; });
+    all.Add(result);
+    progress.EndOfStream();
+    return result;
+  };
+  EXPECT_THAT(reopen().in_doubt_records, testing::SizeIs(3));
+  const Term term = gate_.ReadSeqCursors()->at(0).term;
+  for (int i = 0; i < 3; ++i) {
+    const StreamResult again = reopen();
+    EXPECT_EQ(again.exit_code, ExitCode::kRefused);
+    EXPECT_TRUE(again.held_in_doubt);
+    EXPECT_THAT(std::string(again.why.message()), HasSubstr("in-doubt"));
+    EXPECT_THAT(again.in_doubt_records, IsEmpty());
+  }
+  EXPECT_EQ(gate_.ReadSeqCursors()->at(0).term, term) << "no term is taken for nothing";
+  EXPECT_EQ(all.in_doubt, 3);
+  EXPECT_THAT(all.in_doubt_records, testing::SizeIs(3));
+  ASSERT_TRUE(admin_.SetSeqCursor("g", stream_, ids_["A"], Seq(1)).committed());
+  EXPECT_EQ(reopen().exit_code, ExitCode::kYes);
+  EXPECT_THAT(sink.seen, ElementsAre("A2", "A3"));
+  EXPECT_EQ(all.in_doubt, 3);
 }
 
 TEST_F(SeqStreamEngineTest, WhatIsInDoubtIsListedHoweverLongTheReadingTakes) {

@@ -14,11 +14,33 @@ namespace {
 
 using std::chrono::milliseconds;
 
+std::string PlaceOf(const std::optional<Position>& done, const std::optional<Position>& intent) {
+  return absl::StrCat(done.has_value() ? ToString(*done) : "none", "..",
+                      intent.has_value() ? ToString(*intent) : "none");
+}
+
 }  // namespace
 
 // ---------------------------------------------------------------- start
 
+// Nobody has said what became of what the engine before listed and held; no term is taken to say so
+// again.
+bool StreamEngine::IsHeldAsBefore() {
+  const std::optional<HeldDoubt>& held = progress_->held_doubt;
+  if (!held.has_value()) return false;
+  const absl::StatusOr<std::vector<Cursor>> cursors = ledger_->ReadCursors();
+  if (!cursors.ok()) return false;  // What opens will say it.
+  return std::any_of(cursors->begin(), cursors->end(), [&](const Cursor& cursor) {
+    return cursor.group == options_.group && cursor.stream == held->stream &&
+           PlaceOf(cursor.done, cursor.intent) == held->place;
+  });
+}
+
 absl::Status StreamEngine::OpenGate() {
+  if (IsHeldAsBefore()) {
+    result_.held_in_doubt = result_.held_before = true;
+    return progress_->held_doubt->why;
+  }
   const StreamName& stream = options_.reader.stream;
   if (options_.mode == ReorderMode::kRecover) {
     LOCKSTEP_ASSIGN_OR_RETURN(const Ledger::Now now, ledger_->ReadNow());
@@ -65,7 +87,10 @@ absl::Status StreamEngine::ResolveDoubt() {
   const bool skipped = doubt.sink == SinkKind::kBlind && options_.in_doubt == InDoubtPolicy::kSkip;
   if (!resolved.ok() || skipped) {
     options_.reader.after = done;
-    LOCKSTEP_RETURN_IF_ERROR(EndListing(resolved, ListInDoubt()));
+    const absl::Status ended = EndListing(resolved, ListInDoubt());
+    LeaveHeldDoubt({options_.reader.stream_id, PlaceOf(done, gate_->intent()), ended}, result_,
+                   *progress_);
+    LOCKSTEP_RETURN_IF_ERROR(ended);
   }
   Log(LogLevel::kWarn, "in_doubt_resolved",
       {{"stream", options_.reader.stream},

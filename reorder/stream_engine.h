@@ -40,6 +40,7 @@ class StreamEngine final : public EngineLoop {
   StreamEnd EndedBy(const absl::Status& status) const override;
 
   absl::Status ListInDoubt();
+  bool IsHeldAsBefore();
   absl::Status CheckReplay();
   bool Replaying() const;
   absl::Status Replay(std::span<ReadyRecord> records);

@@ -24,14 +24,26 @@ void StreamResult::Add(const StreamResult& later) {
   spill_pause = std::max(spill_pause, later.spill_pause);
   polls += later.polls;
   in_doubt += later.in_doubt;
+  if (later.held_records > 0) in_doubt -= held_records;  // Among those it listed.
+  if (!later.held_before && !later.could_not_reach) {
+    held_records = later.held_records;
+    in_doubt_records = later.in_doubt_records;
+  }
   exit_code = later.exit_code;
   why = later.why;
-  in_doubt_records = later.in_doubt_records;
   waiting = later.waiting;
   checksum = later.checksum;
   held_in_doubt = later.held_in_doubt;
   epoch_is_over = later.epoch_is_over;
   could_not_reach = later.could_not_reach;
+}
+
+void LeaveHeldDoubt(HeldDoubt doubt, StreamResult& result, StreamProgress& progress) {
+  progress.held_doubt.reset();
+  if (!result.held_in_doubt) return;
+  result.held_records = result.in_doubt;
+  // Where nothing was found somebody may yet bring it.
+  if (result.in_doubt > 0) progress.held_doubt = std::move(doubt);
 }
 
 void StreamProgress::EndOfStream() {

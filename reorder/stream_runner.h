@@ -49,6 +49,14 @@ struct StreamEngineOptions {
   StreamReaderOptions reader = {};     // `stream`, `kafka`, `cluster_id`, `topics`, `foreign`.
 };
 
+// What an engine leaves to the next one of its stream: doubt that was listed and is held. As long
+// as the cursor says the same there is nothing to say of it again.
+struct HeldDoubt {
+  StreamId stream;
+  std::string place;  // Done and intent, as text.
+  absl::Status why;
+};
+
 // One record that may have been sent, to ask the outside with.
 struct DoubtfulRecord {
   Position position;
@@ -74,7 +82,9 @@ struct StreamResult {
       {};                      // Iff kept in doubt; 1,000: the first, and the last.
   bool waiting = false;        // It waited for something when it was stopped.
   std::string checksum = {};   // The sink's.
-  bool held_in_doubt = false;  // It ended because what is in doubt was held.
+  bool held_in_doubt = false;  // It ended because what is in doubt was held, …
+  bool held_before = false;    // … and had been by the engine before: it is not listed again.
+  int64_t held_records = 0;    // Of in_doubt, those that were listed and held last.
   // Ledger or sink could not be reached when the stream was opened. That passes; a process that
   // ended would hand its streams to others that cannot reach it either.
   bool could_not_reach = false;
@@ -95,10 +105,16 @@ struct StreamProgress {
   std::atomic<int64_t> expected{0};          // Records up to the heads at start; 0: not known yet.
   std::atomic<int64_t> waiting_since_ms{0};  // Steady clock; 0: it does not wait.
   std::atomic<bool> ready{false};            // The gate is in office and nothing is in doubt.
+  // Of the stream's thread alone, and of whoever starts it.
+  std::optional<HeldDoubt> held_doubt = {};
 
   // What it sent stays; it holds nothing any more and waits for nothing.
   void EndOfStream();
 };
+
+// Of an engine that has listed what is in doubt: leaves what is held, if anything was found, to the
+// next one of its stream.
+void LeaveHeldDoubt(HeldDoubt doubt, StreamResult& result, StreamProgress& progress);
 
 // What a stream's thread runs.
 class StreamRunner {
