@@ -7,7 +7,8 @@
 // ledger's own database takes effects and cursor in one transaction instead.
 //
 // A stop is obeyed within `drain_timeout` of the moment it was first seen, whatever is under way: a
-// sink that waits, a commit that is not durable.
+// sink that waits, a commit that is not durable. (Not while a write to standard output blocks: a
+// pipe that nobody reads holds its stream up.)
 #ifndef LOCKSTEP_REORDER_ENGINE_LOOP_H_
 #define LOCKSTEP_REORDER_ENGINE_LOOP_H_
 

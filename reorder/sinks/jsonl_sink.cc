@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "common/base/mutex.h"
 #include "common/base/status_macros.h"
 #include "common/log/log.h"
 
@@ -17,6 +18,12 @@ namespace lockstep {
 namespace {
 
 constexpr int64_t kTailBytes = 256 * 1024;
+
+// A pipe takes a batch piece by piece; another stream's pieces must not come between.
+Mutex& StdoutMutex() {
+  static Mutex* const mutex = new Mutex;  // Never destroyed.
+  return *mutex;
+}
 
 }  // namespace
 
@@ -161,6 +168,7 @@ absl::Status JsonlStdoutSink::Write(std::span<const ReadyRecord> records) {
   lines_.clear();
   AppendRecordLines(records, stream_text_, writer_, headers_, lines_);
   std::string_view rest = lines_;
+  const MutexLock lock(StdoutMutex());
   while (!rest.empty()) {
     const ssize_t count = write(fd_, rest.data(), rest.size());
     if (count < 0 && errno == EINTR) continue;

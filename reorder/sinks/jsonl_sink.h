@@ -86,7 +86,8 @@ class JsonlSink final : public Sink {
   std::string lines_;
 };
 
-// `jsonl:-`: standard output. Blind: what a pipe took cannot be asked back.
+// `jsonl:-`: standard output. Blind: what a pipe took cannot be asked back. Lines of several
+// streams of a process do not mix.
 class JsonlStdoutSink final : public Sink {
  public:
   // `fd` is written to as it is.

@@ -2,9 +2,13 @@
 // commit's outcome stays unknown, the file ends up with every position once, in order.
 #include "reorder/sinks/jsonl_sink.h"
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_split.h"
@@ -173,6 +177,37 @@ TEST(JsonlSinkTest, AnotherGroupsFileIsNotTheOutside) {
   ASSERT_EQ(Live(fs, ledger, 7, 1), absl::OkStatus());
   ASSERT_TRUE(fs.Remove("d/out").ok());
   EXPECT_THAT(std::string(Live(fs, ledger, 7, 1).message()), HasSubstr("sink-is-not-the-outside"));
+}
+
+// A pipe that is full takes a part of a batch; the other stream must not write into it.
+TEST(JsonlStdoutSinkTest, LinesOfTwoStreamsDoNotMix) {
+  int pipe_fds[2];
+  ASSERT_EQ(pipe(pipe_fds), 0);
+  constexpr int kLines = 20'000;
+  const std::vector<ReadyRecord> records(kLines, MakeRecord(7));
+  std::vector<std::thread> writers;
+  for (const int partition : {0, 1}) {
+    writers.emplace_back([&, partition] {
+      JsonlStdoutSink sink({"orders", partition}, pipe_fds[1]);
+      EXPECT_TRUE(sink.Write(records).ok());
+    });
+  }
+  std::thread closer([&] {
+    for (std::thread& writer : writers) writer.join();
+    close(pipe_fds[1]);
+  });
+  std::string output;
+  char part[4096];
+  for (ssize_t count; (count = read(pipe_fds[0], part, sizeof(part))) > 0;) {
+    output.append(part, static_cast<size_t>(count));
+  }
+  closer.join();
+  close(pipe_fds[0]);
+  std::vector<std::string> lines = absl::StrSplit(output, '\n', absl::SkipEmpty());
+  EXPECT_EQ(lines.size(), 2U * kLines);
+  std::sort(lines.begin(), lines.end());
+  lines.erase(std::unique(lines.begin(), lines.end()), lines.end());
+  EXPECT_EQ(lines.size(), 2U) << "one of each stream, over and over";
 }
 
 TEST(JsonlSinkTest, FindsEveryStreamsLastLine) {
