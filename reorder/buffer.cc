@@ -104,16 +104,19 @@ int32_t KbytesAhead(const ParkingBudget& budget, int32_t usual) {
 
 }  // namespace
 
+void LimitBatch(const ParkingBudget& budget, StreamReaderOptions& reader) {
+  if (budget.bytes == INT64_MAX) return;
+  reader.ready_bytes_max =
+      std::min(reader.ready_bytes_max, static_cast<size_t>(budget.bytes / kReadyPart));
+}
+
 ParkingBudget BoundedParkingBudget(ParkingBudget budget) {
   if (budget.bytes != INT64_MAX) budget.bytes -= budget.bytes / kAsidePart;
   return budget;
 }
 
 std::unique_ptr<Buffer> Buffer::Make(const BufferOptions& options, StreamReaderOptions& reader) {
-  if (options.kind != BufferOptions::Kind::kMemory && options.budget.bytes != INT64_MAX) {
-    reader.ready_bytes_max =
-        std::min(reader.ready_bytes_max, static_cast<size_t>(options.budget.bytes / kReadyPart));
-  }
+  if (options.kind != BufferOptions::Kind::kMemory) LimitBatch(options.budget, reader);
   switch (options.kind) {
     case BufferOptions::Kind::kMemory:
       return std::make_unique<MemoryBuffer>();

@@ -51,6 +51,11 @@ class Buffer {
   virtual int64_t wire_bytes() const { return 0; }
 };
 
+// What is taken out for one batch stays in memory beside the budget, so a smaller budget has
+// smaller batches. Where batches end decides what is written: a plan is told the same as the run
+// (not kMemory, which writes nothing). A budget that is told in records bounds no bytes.
+void LimitBatch(const ParkingBudget& budget, StreamReaderOptions& reader);
+
 // kBounded: the part of the budget that is left for parked records.
 ParkingBudget BoundedParkingBudget(ParkingBudget budget);
 

@@ -48,6 +48,23 @@ absl::Status UnlessStopped(const absl::Status& status, bool stop_requested) {
       absl::StrCat("stopped before it was open: ", std::string(status.message())));
 }
 
+// ---------------------------------------------------------------- what a stream is told
+
+// Each of very many streams fetches so much ahead all the same.
+constexpr int32_t kAheadKbytesMin = 2 * 1024;
+
+// `streams` share what parked records, and what is fetched ahead, may take.
+StreamEngineOptions EngineOptions(const CommonOptions& common, const ReorderOptions& options,
+                                  const Discovered& found, const StreamName& stream,
+                                  size_t streams) {
+  StreamEngineOptions engine = Placed(options.engine, common, found, stream);
+  engine.buffer = options.Buffer(stream, streams);
+  engine.reader.ahead_kbytes_max =
+      std::max(engine.reader.ahead_kbytes_max / static_cast<int32_t>(streams), kAheadKbytesMin);
+  engine.reader.batch_records_max = BatchRecordsMax(options.sink_spec);
+  return engine;
+}
+
 // ---------------------------------------------------------------- --plan
 
 // Where a run would begin: above the group's cursor, or what the Kafka sink's own rows say.
@@ -68,7 +85,8 @@ absl::StatusOr<std::optional<Position>> PlanAfter(const ReorderOptions& options,
 absl::StatusOr<StreamPlan> PlanOne(const CommonOptions& common, const ReorderOptions& options,
                                    const Discovered& found, const StreamName& stream,
                                    Ledger& ledger, const StopRequest& stop) {
-  StreamReaderOptions reader = Placed(options.engine, common, found, stream).reader;
+  StreamReaderOptions reader =
+      EngineOptions(common, options, found, stream, found.streams.size()).reader;
   LOCKSTEP_ASSIGN_OR_RETURN(const Ledger::Now now, ledger.ReadNow());
   reader.epoch = now.epoch;
   LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<StreamInfo> streams,
@@ -111,28 +129,6 @@ struct StreamThread {
 };
 
 using Progress = std::vector<std::unique_ptr<StreamProgress>>;
-
-// Each of very many streams fetches so much ahead all the same.
-constexpr int32_t kAheadKbytesMin = 2 * 1024;
-
-// `streams` share what parked records, and what is fetched ahead, may take.
-StreamEngineOptions EngineOptions(const CommonOptions& common, const ReorderOptions& options,
-                                  const Discovered& found, const StreamName& stream,
-                                  size_t streams) {
-  StreamEngineOptions engine = Placed(options.engine, common, found, stream);
-  engine.buffer = options.Buffer(stream, streams);
-  engine.reader.ahead_kbytes_max =
-      std::max(engine.reader.ahead_kbytes_max / static_cast<int32_t>(streams), kAheadKbytesMin);
-  // One intent a batch: bigger ones where nothing is asked of an operator after a crash.
-  if (options.sink_spec.kind == SinkSpec::Kind::kHttp) {
-    engine.reader.batch_records_max = 1'000;
-  } else if (const SinkSpec::Kind kind = options.sink_spec.kind; kind != SinkSpec::Kind::kTable &&
-                                                                 kind != SinkSpec::Kind::kExec &&
-                                                                 !TakesStdout(options.sink_spec)) {
-    engine.reader.batch_records_max = 100'000;
-  }
-  return engine;
-}
 
 // `--sink kafka:…`: what an engine would be told, told to a producer.
 std::unique_ptr<StreamRunner> MakeRelay(const CommonOptions& common, const ReorderOptions& options,

@@ -34,6 +34,17 @@ class PlanParking final : public ParkingBuffer {
     LOCKSTEP_RETURN_IF_ERROR(bounded_.Unpark(queue).status());
     return spill_.Unpark(queue);
   }
+  // Run by run, as a run does, which looks at ReleaseFirst in between.
+  absl::Status UnparkRun(size_t queue, size_t count, size_t bytes_max,
+                         std::vector<ReadyRecord>& out) override {
+    const size_t before = out.size();
+    LOCKSTEP_RETURN_IF_ERROR(spill_.UnparkRun(queue, count, bytes_max, out));
+    for (size_t taken = before; taken < out.size(); ++taken) {
+      LOCKSTEP_RETURN_IF_ERROR(bounded_.Unpark(queue).status());
+    }
+    return absl::OkStatus();
+  }
+  bool ReleaseFirst() const override { return spill_.ReleaseFirst(); }
   absl::Status Skip(size_t queue) override {
     LOCKSTEP_RETURN_IF_ERROR(spill_.Skip(queue));
     return bounded_.Skip(queue);
@@ -73,10 +84,11 @@ class PlanParking final : public ParkingBuffer {
 
 }  // namespace
 
-absl::StatusOr<StreamPlan> PlanStream(const StreamReaderOptions& options, Ledger& ledger,
+absl::StatusOr<StreamPlan> PlanStream(StreamReaderOptions options, Ledger& ledger,
                                       const ParkingBudget& budget,
                                       std::chrono::milliseconds stall_timeout,
                                       const std::function<bool()>& stop_requested) {
+  LimitBatch(budget, options);
   PlanParking parking(budget, static_cast<int>(options.topics.size()));
   LOCKSTEP_ASSIGN_OR_RETURN(const auto reader, StreamReader::Open(options, ledger, parking));
   StreamPlan plan;

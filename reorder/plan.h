@@ -40,9 +40,10 @@ struct StreamPlan {
 inline constexpr double kDiskBytesPerSecond = 200e6;
 inline constexpr double kSecondsPerFetch = 0.005;
 
-// `options.after`, `stream_id` and `epoch` are set by the caller. Reads until the heads are
-// reached, or something is missing for `stall_timeout`. `budget`: of spill and bounded.
-absl::StatusOr<StreamPlan> PlanStream(const StreamReaderOptions& options, Ledger& ledger,
+// `options` are those of the run, with `after`, `stream_id` and `epoch` set by the caller. Reads
+// until the heads are reached, or something is missing for `stall_timeout`. `budget`: of spill and
+// bounded.
+absl::StatusOr<StreamPlan> PlanStream(StreamReaderOptions options, Ledger& ledger,
                                       const ParkingBudget& budget,
                                       std::chrono::milliseconds stall_timeout,
                                       const std::function<bool()>& stop_requested);

@@ -15,7 +15,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr size_t kReadyRecordsMax = 1'000;  // One poll's; they are copied.
 constexpr milliseconds kUnknownPause{200};
 constexpr milliseconds kLookForRetirementEvery{5'000};
 
@@ -47,7 +46,6 @@ StreamSource::StreamSource(StreamSourceOptions options, std::unique_ptr<Ledger> 
       progress_(&progress),
       buffer_(Buffer::Make(options_.buffer, options_.reader)),
       waiting_log_(options_.reader.stream, options_.group, progress.waiting_since_ms) {
-  options_.reader.batch_records_max = kReadyRecordsMax;
   if (options_.stop_requested) buffer_->StopWhen(options_.stop_requested);
 }
 

@@ -56,6 +56,22 @@ bool TakesStdout(const SinkSpec& spec) {
   return spec.kind == SinkSpec::Kind::kJsonl && spec.target == "-";
 }
 
+size_t BatchRecordsMax(const SinkSpec& spec) {
+  switch (spec.kind) {
+    case SinkSpec::Kind::kHttp:
+    case SinkSpec::Kind::kKafka:
+      return 1'000;
+    case SinkSpec::Kind::kTable:
+    case SinkSpec::Kind::kExec:
+      return 10'000;
+    case SinkSpec::Kind::kJsonl:
+      return TakesStdout(spec) ? 10'000 : 100'000;
+    case SinkSpec::Kind::kNull:
+      break;
+  }
+  return 100'000;
+}
+
 const char* WhyNotReplayed(const SinkSpec& spec) {
   switch (spec.kind) {
     case SinkSpec::Kind::kJsonl:

@@ -34,6 +34,10 @@ absl::StatusOr<SinkSpec> ParseSinkSpec(std::string_view text);
 // True iff records go to standard output, so that nothing else may.
 bool TakesStdout(const SinkSpec& spec);
 
+// How many records a batch may have, and so an intent: many where nothing is asked of an operator
+// after a crash, few where one request is slow, or where they are copied.
+size_t BatchRecordsMax(const SinkSpec& spec);
+
 // Why records that were sent before must not be given to this sink again (--mode replay); nullptr:
 // they may, a repeat is what such a sink is for.
 const char* WhyNotReplayed(const SinkSpec& spec);
