@@ -95,16 +95,12 @@ bool EngineLoop::PauseBefore(steady_clock::time_point give_up) {
 }
 
 absl::Status EngineLoop::WhyNotOpened(Refusal refusal, const absl::Status& why, bool create) const {
-  const std::string stream = ToString(options_.reader.stream);
-  if (refusal != Refusal::kNotFound || create) {
-    return Annotate(why, absl::StrCat("open the gate of group ", options_.group, " on ", stream));
+  const StreamName& stream = options_.reader.stream;
+  if (refusal == Refusal::kNotFound && !create) {
+    return NoCursorError(options_.group, stream, options_.mode);
   }
-  return absl::FailedPreconditionError(absl::StrCat(
-      "group ", options_.group, " has no cursor on ", stream,
-      ": a wrong name, or a gate that never ran; ",
-      options_.mode == ReorderMode::kReplay ? "nothing was sent that could be replayed, --mode gate"
-                                            : "--from start",
-      " begins at the first record"));
+  return Annotate(
+      why, absl::StrCat("open the gate of group ", options_.group, " on ", ToString(stream)));
 }
 
 void EngineLoop::ListDoubtful(const ReadyRecord& record) {

@@ -62,7 +62,14 @@ absl::StatusOr<std::optional<Position>> RelaySentUpTo(Ledger& ledger, const std:
   for (const KafkaSink& sink : sinks) {
     if (sink.producer.name == name) return sink.sent;
   }
-  return std::nullopt;
+  return absl::NotFoundError("the ledger knows no producer " + name);
+}
+
+absl::Status NoRelayError(const std::string& group, const StreamName& input,
+                          const std::string& output) {
+  return absl::FailedPreconditionError(absl::StrCat(
+      "group ", group, " has no producer '", RelayProducerName(group, input), "' on ", output,
+      ": a wrong name, or a gate that never ran; --from start begins at the first record"));
 }
 
 KafkaRelay::KafkaRelay(KafkaRelayOptions options, OpenLedger open_ledger, StreamProgress& progress)
@@ -101,9 +108,7 @@ absl::Status KafkaRelay::Check(Ledger& ledger) const {
     }
   }
   if (known || options_.from_start || options_.mode == ReorderMode::kGate) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(
-      "group ", options_.group, " has no producer '", name_, "' on ", options_.topic,
-      ": a wrong name, or a gate that never ran; --from start begins at the first record"));
+  return NoRelayError(options_.group, options_.source.reader.stream, options_.topic);
 }
 
 StreamResult KafkaRelay::Run(const StopRequested& stop_requested) {

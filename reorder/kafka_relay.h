@@ -31,9 +31,12 @@ std::string RelayProducerName(const std::string& group, const StreamName& input)
 
 // Where a run of this group would go on: above what its rows say; nullopt: at the start. What a
 // dead process left between Kafka and the ledger is not looked at, so a run may begin a little
-// later. FAILED_PRECONDITION: it is retired.
+// later. FAILED_PRECONDITION: it is retired. NOT_FOUND: no such sink ever ran.
 absl::StatusOr<std::optional<Position>> RelaySentUpTo(Ledger& ledger, const std::string& group,
                                                       const StreamName& input);
+// Why recover does not begin a new one: FAILED_PRECONDITION.
+absl::Status NoRelayError(const std::string& group, const StreamName& input,
+                          const std::string& output);
 
 struct KafkaRelayOptions {
   ReorderMode mode = ReorderMode::kGate;  // kGate or kRecover.

@@ -26,6 +26,7 @@
 #include "reorder/report.h"
 #include "reorder/seq_stream_engine.h"
 #include "reorder/sinks/make_sink.h"
+#include "reorder/stream_end.h"
 #include "reorder/stream_engine.h"
 
 namespace lockstep {
@@ -69,24 +70,25 @@ StreamEngineOptions EngineOptions(const CommonOptions& common, const ReorderOpti
 
 // Where a run would begin: above the group's cursor, or what the Kafka sink's own rows say.
 absl::StatusOr<std::optional<Position>> PlanAfter(const ReorderOptions& options,
-                                                  const StreamName& stream, StreamId id,
+                                                  const StreamEngineOptions& engine, StreamId id,
                                                   Ledger& ledger) {
-  if (options.engine.from_start || options.engine.mode == ReorderMode::kReplay) return std::nullopt;
-  if (options.sink_spec.kind == SinkSpec::Kind::kKafka) {
-    return RelaySentUpTo(ledger, options.group, stream);
+  if (options.sink_spec.kind != SinkSpec::Kind::kKafka || engine.from_start) {
+    return PlanStart(engine, id, ledger);
   }
-  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<Cursor> cursors, ledger.ReadCursors());
-  for (const Cursor& cursor : cursors) {
-    if (cursor.group == options.group && cursor.stream == id) return cursor.done;
-  }
-  return std::nullopt;
+  const StreamName& input = engine.reader.stream;
+  const auto sent = RelaySentUpTo(ledger, options.group, input);
+  if (!absl::IsNotFound(sent.status())) return sent;
+  if (engine.mode == ReorderMode::kGate) return std::nullopt;
+  return NoRelayError(options.group, input, options.sink_spec.target);
 }
 
-absl::StatusOr<StreamPlan> PlanOne(const CommonOptions& common, const ReorderOptions& options,
-                                   const Discovered& found, const StreamName& stream,
-                                   Ledger& ledger, const StopRequest& stop) {
-  StreamReaderOptions reader =
-      EngineOptions(common, options, found, stream, found.streams.size()).reader;
+// What the run's reader would be told.
+absl::StatusOr<StreamReaderOptions> PlanReader(const CommonOptions& common,
+                                               const ReorderOptions& options,
+                                               const Discovered& found, const StreamName& stream,
+                                               Ledger& ledger) {
+  StreamEngineOptions engine = EngineOptions(common, options, found, stream, found.streams.size());
+  StreamReaderOptions& reader = engine.reader;
   LOCKSTEP_ASSIGN_OR_RETURN(const Ledger::Now now, ledger.ReadNow());
   reader.epoch = now.epoch;
   LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<StreamInfo> streams,
@@ -97,22 +99,53 @@ absl::StatusOr<StreamPlan> PlanOne(const CommonOptions& common, const ReorderOpt
   if (reader.stream_id == StreamId()) {
     return absl::NotFoundError("the ledger knows no stream " + ToString(stream));
   }
-  LOCKSTEP_ASSIGN_OR_RETURN(reader.after, PlanAfter(options, stream, reader.stream_id, ledger));
-  return PlanStream(reader, ledger, options.Budget(found.streams.size()),
-                    options.engine.stall_timeout, [&] { return stop.requested(); });
+  LOCKSTEP_ASSIGN_OR_RETURN(reader.after, PlanAfter(options, engine, reader.stream_id, ledger));
+  return std::move(reader);
 }
 
+// One stream's, with a bar while its log is read.
+StreamPlan PlanOne(const CommonOptions& common, const ReorderOptions& options,
+                   const Discovered& found, const StreamName& stream, Ledger& ledger,
+                   const StopRequest& stop) {
+  auto reader = PlanReader(common, options, found, stream, ledger);
+  if (!reader.ok()) {
+    StreamPlan plan;
+    plan.why = reader.status();
+    return plan;
+  }
+  std::unique_ptr<ProgressBar> bar;
+  PlanHooks hooks;
+  hooks.stop_requested = [&] { return stop.requested(); };
+  hooks.on_progress = [&](int64_t read, int64_t expected) {
+    if (expected == 0) return;
+    if (bar == nullptr) bar = std::make_unique<ProgressBar>("plan " + ToString(stream), expected);
+    bar->Update(std::min(read, expected));
+  };
+  return PlanStream(*std::move(reader), ledger, options.Budget(found.streams.size()),
+                    options.engine.stall_timeout, hooks);
+}
+
+void PrintPlan(const CommonOptions& common, const std::vector<StreamName>& streams,
+               const std::vector<StreamPlan>& plans) {
+  const auto cores = static_cast<int>(std::max(std::thread::hardware_concurrency(), 1U));
+  MakePlanSummary(streams, plans, cores).Print(common.format);
+}
+
+// One stream after the other, up to one that fails; what was read until then is said all the same.
 int Plan(const CommonOptions& common, const ReorderOptions& options, const Discovered& found,
          Ledger& ledger, const StopRequest& stop) {
   std::vector<StreamPlan> plans;
   ExitCode exit = ExitCode::kYes;
   for (const StreamName& stream : found.streams) {
-    auto plan = PlanOne(common, options, found, stream, ledger, stop);
-    if (!plan.ok()) return ExitWith("lockstep-reorder", plan.status());
-    if (plan->missing.has_value()) exit = ExitCode::kNo;
-    plans.push_back(*plan);
+    StreamPlan& plan = plans.emplace_back(PlanOne(common, options, found, stream, ledger, stop));
+    plan.why = UnlessStopped(plan.why, stop.requested());
+    if (plan.missing.has_value()) exit = ExitCode::kNo;
+    if (plan.why.ok()) continue;
+    static_cast<void>(ExitWith("lockstep-reorder", plan.why));
+    exit = StreamExitCode(plan.why);
+    break;
   }
-  MakePlanSummary(found.streams, plans).Print(common.format);
+  PrintPlan(common, found.streams, plans);
   return ToInt(exit);
 }
 
@@ -373,7 +406,10 @@ int Main(int argc, const char* const* argv) {
     found = Discover(common, **ledger);
     looked = found.status();
   }
-  if (!looked.ok()) return ExitWith("lockstep-reorder", UnlessStopped(looked, stop.requested()));
+  if (!looked.ok()) {
+    if (options.plan) PrintPlan(common, {}, {});
+    return ExitWith("lockstep-reorder", UnlessStopped(looked, stop.requested()));
+  }
   if (options.plan) return Plan(common, options, *found, **ledger, stop);
   ledger->reset();
   return options.by_group ? RunGroup(common, options, *found, stop)

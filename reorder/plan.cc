@@ -8,6 +8,7 @@
 #include "reorder/parking/chunk_parking.h"
 #include "reorder/parking/fifo_parking.h"
 #include "reorder/parking/size_chunk_store.h"
+#include "reorder/replay_start.h"
 
 namespace lockstep {
 namespace {
@@ -82,33 +83,62 @@ class PlanParking final : public ParkingBuffer {
   ChunkParking bounded_;
 };
 
-}  // namespace
-
-absl::StatusOr<StreamPlan> PlanStream(StreamReaderOptions options, Ledger& ledger,
-                                      const ParkingBudget& budget,
-                                      std::chrono::milliseconds stall_timeout,
-                                      const std::function<bool()>& stop_requested) {
-  LimitBatch(budget, options);
-  PlanParking parking(budget, static_cast<int>(options.topics.size()));
-  LOCKSTEP_ASSIGN_OR_RETURN(const auto reader, StreamReader::Open(options, ledger, parking));
-  StreamPlan plan;
-  plan.from = options.after;
-  const auto began = steady_clock::now();
+absl::Status ReadToEnd(StreamReader& reader, std::chrono::milliseconds stall_timeout,
+                       const PlanHooks& hooks, StreamPlan& plan) {
   std::vector<ReadyRecord> records;
-  while (!reader->read_a_page() || !reader->resequencer().ReachedAll(reader->heads_at_start())) {
-    if (stop_requested()) return absl::CancelledError("stopped before the end");
-    LOCKSTEP_RETURN_IF_ERROR(reader->Next(records, std::chrono::milliseconds(200)));
+  int64_t expected = 0;
+  while (!reader.read_a_page() || !reader.ReachedAll()) {
+    if (hooks.stop_requested()) return absl::CancelledError("stopped before the end");
+    LOCKSTEP_RETURN_IF_ERROR(reader.Next(records, std::chrono::milliseconds(200)));
     plan.records += static_cast<int64_t>(records.size());
-    const std::optional<Waiting>& waiting = reader->waiting();
+    if (expected == 0 && reader.read_a_page()) expected = plan.records + reader.Left();
+    hooks.on_progress(reader.records_read(), expected);
+    const std::optional<Waiting>& waiting = reader.waiting();
     if (waiting.has_value() && steady_clock::now() - waiting->since >= stall_timeout) {
       plan.missing = waiting;
       break;
     }
   }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::optional<Position>> PlanStart(const StreamEngineOptions& options,
+                                                  StreamId stream, Ledger& ledger) {
+  if (options.from_start) return std::nullopt;
+  LOCKSTEP_ASSIGN_OR_RETURN(const std::vector<Cursor> cursors, ledger.ReadCursors());
+  const auto cursor = std::find_if(cursors.begin(), cursors.end(), [&](const Cursor& one) {
+    return one.group == options.group && one.stream == stream;
+  });
+  if (cursor == cursors.end()) {
+    if (options.mode == ReorderMode::kGate) return std::nullopt;
+    return NoCursorError(options.group, options.reader.stream, options.mode);
+  }
+  if (options.mode != ReorderMode::kReplay) return cursor->done;
+  LOCKSTEP_ASSIGN_OR_RETURN(
+      const StreamPage first_runs,
+      ledger.ReadStream({.stream = stream, .after = {}, .runs_per_producer_max = 1}));
+  LOCKSTEP_RETURN_IF_ERROR(
+      CheckReplayStart(options.reader.stream, first_runs, options.replay_from, cursor->done));
+  return ReplayAfter(options.replay_from);
+}
+
+StreamPlan PlanStream(StreamReaderOptions options, Ledger& ledger, const ParkingBudget& budget,
+                      std::chrono::milliseconds stall_timeout, const PlanHooks& hooks) {
+  LimitBatch(budget, options);
+  StreamPlan plan;
+  plan.from = options.after;
+  PlanParking parking(budget, static_cast<int>(options.topics.size()));
+  const auto reader = StreamReader::Open(options, ledger, parking);
+  plan.why = reader.status();
+  if (!plan.why.ok()) return plan;
+  const auto began = steady_clock::now();
+  plan.why = ReadToEnd(**reader, stall_timeout, hooks, plan);
   const std::chrono::duration<double> took = steady_clock::now() - began;
-  plan.counts = reader->counts();
+  plan.counts = (*reader)->counts();
   plan.buffers = parking.Plans(took.count(), plan.records);
-  plan.polls = reader->polls();
+  plan.polls = (*reader)->polls();
   return plan;
 }
 

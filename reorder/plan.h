@@ -4,6 +4,7 @@
 #ifndef LOCKSTEP_REORDER_PLAN_H_
 #define LOCKSTEP_REORDER_PLAN_H_
 
+#include <chrono>
 #include <functional>
 #include <optional>
 #include <string>
@@ -14,6 +15,7 @@
 #include "common/model/ids.h"
 #include "db-ledger/ledger.h"
 #include "reorder/stream_reader.h"
+#include "reorder/stream_runner.h"
 
 namespace lockstep {
 
@@ -29,24 +31,39 @@ struct BufferPlan {
 };
 
 struct StreamPlan {
-  std::optional<Position> from;  // The cursor's done.
-  int64_t records = 0;           // That would be sent.
+  // Not OK: it could not be read to the end (CANCELLED: it was stopped); the numbers say what was
+  // read until then.
+  absl::Status why = {};
+  std::optional<Position> from = {};  // The run begins above it; nullopt: at the first record.
+  int64_t records = 0;                // That would be sent.
   ResequencerCounts counts = {};
   std::vector<BufferPlan> buffers = {};
   int64_t polls = 0;
-  std::optional<Waiting> missing;  // What stops it before the end, if anything does.
+  std::optional<Waiting> missing = {};  // What stops it before the end, if anything does.
 };
 
 inline constexpr double kDiskBytesPerSecond = 200e6;
 inline constexpr double kSecondsPerFetch = 0.005;
 
+// Above which position a run of a group with a cursor would begin; nullopt: at the first record.
+// FAILED_PRECONDITION, in the run's words, where it would not begin: the group has no cursor (and
+// neither the mode nor --from start makes one), or a replay would lack something.
+absl::StatusOr<std::optional<Position>> PlanStart(const StreamEngineOptions& options,
+                                                  StreamId stream, Ledger& ledger);
+
+// What goes on outside while a plan is made.
+struct PlanHooks {
+  std::function<bool()> stop_requested;
+  // Records read from the log so far, and how many are to be sent (0: not known yet); the log may
+  // hold more.
+  std::function<void(int64_t read, int64_t expected)> on_progress = [](int64_t, int64_t) {};
+};
+
 // `options` are those of the run, with `after`, `stream_id` and `epoch` set by the caller. Reads
 // until the heads are reached, or something is missing for `stall_timeout`. `budget`: of spill and
 // bounded.
-absl::StatusOr<StreamPlan> PlanStream(StreamReaderOptions options, Ledger& ledger,
-                                      const ParkingBudget& budget,
-                                      std::chrono::milliseconds stall_timeout,
-                                      const std::function<bool()>& stop_requested);
+StreamPlan PlanStream(StreamReaderOptions options, Ledger& ledger, const ParkingBudget& budget,
+                      std::chrono::milliseconds stall_timeout, const PlanHooks& hooks);
 
 }  // namespace lockstep
 

@@ -19,6 +19,11 @@ std::optional<Position> LedgerWholeFrom(const StreamPage& first_runs) {
   return whole_from;
 }
 
+std::optional<Position> ReplayAfter(std::optional<Position> from) {
+  if (from.has_value()) from->offset = from->offset - 1;
+  return from;
+}
+
 absl::Status CheckReplayStart(const StreamName& stream, const StreamPage& first_runs,
                               std::optional<Position> from, std::optional<Position> done) {
   if (from.has_value() && (!done.has_value() || *from > *done)) {

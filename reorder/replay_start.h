@@ -20,6 +20,9 @@ namespace lockstep {
 // read without marks and holds at least each producer's first run.
 std::optional<Position> LedgerWholeFrom(const StreamPage& first_runs);
 
+// A replay from `from` begins above this; nullopt: at the first record.
+std::optional<Position> ReplayAfter(std::optional<Position> from);
+
 // FAILED_PRECONDITION iff a replay from `from` (nullopt: the first record) would lack something, or
 // begin above `done`, the last position that was sent, and so leave out what was not.
 absl::Status CheckReplayStart(const StreamName& stream, const StreamPage& first_runs,

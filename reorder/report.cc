@@ -40,13 +40,13 @@ std::string StreamsJson(const std::vector<StreamName>& streams, Fill fill) {
   return buffer.GetString();
 }
 
-// Adds one stream's buffers to the same buffers of all.
+// Adds one stream's buffers to the same buffers of all; their time is the longest one's.
 void Add(const std::vector<BufferPlan>& one, std::vector<BufferPlan>& all) {
   if (all.empty()) {
     all = one;
     return;
   }
-  for (size_t i = 0; i < all.size(); ++i) {
+  for (size_t i = 0; i < one.size(); ++i) {
     ParkingStats& sum = all[i].parking;
     const ParkingStats& part = one[i].parking;
     sum.records_peak += part.records_peak;
@@ -57,9 +57,25 @@ void Add(const std::vector<BufferPlan>& one, std::vector<BufferPlan>& all) {
     sum.fetches_bound += part.fetches_bound;
     sum.records_fetched += part.records_fetched;
     all[i].premise = all[i].premise && one[i].premise;
-    all[i].estimated_seconds += one[i].estimated_seconds;
+    all[i].estimated_seconds = std::max(all[i].estimated_seconds, one[i].estimated_seconds);
   }
 }
+
+// All streams' buffers together.
+std::vector<BufferPlan> Together(const std::vector<StreamPlan>& plans, int cores) {
+  std::vector<BufferPlan> all;
+  for (const StreamPlan& one : plans) Add(one.buffers, all);
+  for (size_t i = 0; i < all.size(); ++i) {
+    double seconds = 0;
+    for (const StreamPlan& one : plans) {
+      if (!one.buffers.empty()) seconds += one.buffers[i].estimated_seconds;
+    }
+    all[i].estimated_seconds = std::max(all[i].estimated_seconds, seconds / cores);
+  }
+  return all;
+}
+
+bool IsComplete(const StreamPlan& plan) { return plan.why.ok() && !plan.missing.has_value(); }
 
 std::string BuffersJson(const std::vector<BufferPlan>& plans) {
   rapidjson::StringBuffer buffer;
@@ -140,24 +156,29 @@ Summary MakeSummary(const std::vector<StreamName>& streams,
 }
 
 Summary MakePlanSummary(const std::vector<StreamName>& streams,
-                        const std::vector<StreamPlan>& plans) {
-  StreamPlan all;
+                        const std::vector<StreamPlan>& plans, int cores) {
+  int64_t records = 0;
+  int64_t polls = 0;
   for (const StreamPlan& one : plans) {
-    all.records += one.records;
-    all.polls += one.polls;
-    Add(one.buffers, all.buffers);
+    records += one.records;
+    polls += one.polls;
   }
+  const std::vector<BufferPlan> buffers = Together(plans, cores);
   Summary summary;
-  summary.Add("records", all.records);
-  for (const BufferPlan& plan : all.buffers) {
+  summary.Add("records", records);
+  for (const BufferPlan& plan : buffers) {
     if (plan.buffer != "spill") continue;
     summary.Add("parked_peak_records", plan.parking.records_peak)
         .Add("parked_peak_bytes", plan.parking.bytes_peak)
         .Add("spilled_bytes", plan.parking.bytes_written);
   }
-  summary.Add("polls", all.polls);
-  summary.AddJson("buffers", BuffersJson(all.buffers));
-  summary.AddJson("streams", StreamsJson(streams, [&](JsonWriter& writer, size_t i) {
+  summary.Add("polls", polls);
+  summary.Add("complete", !plans.empty() && plans.size() == streams.size() &&
+                              std::all_of(plans.begin(), plans.end(), IsComplete));
+  const std::vector<StreamName> planned(streams.begin(),
+                                        streams.begin() + static_cast<ptrdiff_t>(plans.size()));
+  summary.AddJson("buffers", BuffersJson(buffers));
+  summary.AddJson("streams", StreamsJson(planned, [&](JsonWriter& writer, size_t i) {
                     const StreamPlan& one = plans[i];
                     Field(writer, "from", one.from.has_value() ? ToString(*one.from) : "start");
                     Field(writer, "records", one.records);
@@ -166,9 +187,10 @@ Summary MakePlanSummary(const std::vector<StreamName>& streams,
                     Field(writer, "duplicates", one.counts.duplicates_dropped);
                     Field(writer, "void", one.counts.void_dropped);
                     writer.Key("buffers");
-                    const std::string buffers = BuffersJson(one.buffers);
-                    writer.RawValue(buffers.data(), buffers.size(), rapidjson::kArrayType);
+                    const std::string json = BuffersJson(one.buffers);
+                    writer.RawValue(json.data(), json.size(), rapidjson::kArrayType);
                     if (one.missing.has_value()) Field(writer, "missing", one.missing->Describe());
+                    if (!one.why.ok()) Field(writer, "why", std::string(one.why.message()));
                   }));
   return summary;
 }

@@ -17,8 +17,10 @@ namespace lockstep {
 // All streams together, then what is particular to one.
 Summary MakeSummary(const std::vector<StreamName>& streams,
                     const std::vector<StreamResult>& results, double seconds);
+// `plans` are of the first streams, all of them unless one failed. A run's streams work side by
+// side on `cores`: together they take the longest one's time, or their share of the cores.
 Summary MakePlanSummary(const std::vector<StreamName>& streams,
-                        const std::vector<StreamPlan>& plans);
+                        const std::vector<StreamPlan>& plans, int cores);
 
 // The in-doubt list on stderr: identities, keys and source positions to ask the outside with.
 void PrintInDoubt(const StreamName& stream, const StreamResult& result);

@@ -140,13 +140,8 @@ bool StreamEngine::Replaying() const {
 
 absl::StatusOr<std::unique_ptr<RecordReader>> StreamEngine::OpenReader() {
   LOCKSTEP_RETURN_IF_ERROR(CheckReplay());
-  options_.reader.after = gate_->done();
-  if (options_.mode == ReorderMode::kReplay) {
-    options_.reader.after.reset();
-    if (const std::optional<Position>& from = options_.replay_from) {
-      options_.reader.after = Position{from->epoch, from->offset - 1};
-    }
-  }
+  options_.reader.after =
+      options_.mode == ReorderMode::kReplay ? ReplayAfter(options_.replay_from) : gate_->done();
   return StreamReader::Open(options_.reader, *ledger_, buffer_->parking());
 }
 

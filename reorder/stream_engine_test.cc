@@ -18,6 +18,7 @@
 #include "common/kafka/mock_cluster.h"
 #include "common/model/record_header.h"
 #include "db-ledger/memory_ledger.h"
+#include "reorder/plan.h"
 
 namespace lockstep {
 namespace {
@@ -262,9 +263,11 @@ class StreamEngineSpillTest : public StreamEngineTest {
     Append("A", 1, a.ToString());
     Append("B", 1, b.ToString());
     Write(kMirror, mirrored);
+    WriteMore();
     ASSERT_TRUE(gate_.OpenGate("g", {{kTopic, 0}}, true).committed());
     ASSERT_TRUE(admin_.BeginEpoch({Epoch(1), true, "", "test"}).committed());
   }
+  virtual void WriteMore() {}  // Before the site dies.
   ~StreamEngineSpillTest() override { std::filesystem::remove_all(directory_); }
 
   StreamEngineOptions SpillOptions() const {
@@ -350,6 +353,119 @@ TEST_F(StreamEngineSpillTest, WhatTheBudgetDoesNotHoldIsFetchedAgain) {
     EXPECT_EQ(result.parking.bytes_written, 0);
   }
   EXPECT_FALSE(std::filesystem::exists(directory_));
+}
+
+// As many records again, of 3 kB, of C before those of D; their turns alternate, too.
+class PlanTest : public StreamEngineSpillTest {
+ protected:
+  void WriteMore() override {
+    const std::string pad(3'000, 'x');
+    Open("C", "dead");
+    Open("D", "dead");
+    OffsetRanges c;
+    OffsetRanges d;
+    std::vector<std::string> large;
+    for (int64_t i = 0; i < kEach; ++i) {
+      c.Append(Offset(2 * (kEach + i)));
+      d.Append(Offset(2 * (kEach + i) + 1));
+      large.push_back(absl::StrCat("C", i + 1, " ", pad));
+    }
+    for (int64_t i = 0; i < kEach; ++i) large.push_back(absl::StrCat("D", i + 1, " ", pad));
+    Append("C", 1, c.ToString());
+    Append("D", 1, d.ToString());
+    Write(kMirror, large);
+  }
+
+  absl::StatusOr<std::optional<Position>> Start(const StreamEngineOptions& options) {
+    return PlanStart(options, stream_, gate_);
+  }
+  StreamPlan PlanOf(StreamEngineOptions options, const PlanHooks& hooks) {
+    options.reader.stream_id = stream_;
+    options.reader.epoch = gate_.ReadNow().value().epoch;
+    const auto start = Start(options);
+    EXPECT_TRUE(start.ok()) << start.status();
+    options.reader.after = start.value();
+    return PlanStream(options.reader, gate_, options.buffer.budget, milliseconds(400), hooks);
+  }
+  StreamPlan PlanOf(const StreamEngineOptions& options) {
+    return PlanOf(options, {.stop_requested = [] { return false; }});
+  }
+};
+
+TEST_F(PlanTest, IsWhatTheRunDoesWhereverBatchesEnd) {
+  for (const auto& [budget, batch] : {std::pair{ParkingBudget{.bytes = 1 << 20}, 100'000},
+                                      {ParkingBudget{.bytes = 64'000}, 150},
+                                      {ParkingBudget{.records = 100}, 70}}) {
+    StreamEngineOptions options = SpillOptions();
+    options.buffer.budget = budget;
+    options.reader.batch_records_max = static_cast<size_t>(batch);
+    const StreamPlan plan = PlanOf(options);
+    ASSERT_TRUE(plan.why.ok()) << plan.why;
+    ASSERT_EQ(plan.records, 4 * kEach);
+    options.group = absl::StrCat("g", budget.bytes);
+    options.from_start = true;
+    ListSink sink(SinkKind::kBlind);
+    const StreamResult run = Run(options, sink);
+    ASSERT_EQ(run.exit_code, ExitCode::kYes) << run.why;
+    const ParkingStats& planned = plan.buffers.at(1).parking;
+    EXPECT_EQ(planned.bytes_written, run.parking.bytes_written) << budget.bytes;
+    EXPECT_EQ(planned.bytes_reread, run.parking.bytes_reread) << budget.bytes;
+    EXPECT_EQ(planned.records_peak, run.parking.records_peak) << budget.bytes;
+    EXPECT_EQ(planned.bytes_peak, run.parking.bytes_peak) << budget.bytes;
+    EXPECT_GT(planned.bytes_written, 0);
+  }
+}
+
+TEST_F(PlanTest, OfAReplayBeginsWhereTheReplayDoes) {
+  StreamEngineOptions options = SpillOptions();
+  ListSink sink(SinkKind::kBlind);
+  ASSERT_EQ(Run(options, sink).exit_code, ExitCode::kYes);
+  options.mode = ReorderMode::kReplay;
+  EXPECT_EQ(Start(options).value(), std::nullopt);
+  options.replay_from = At(1, 300);
+  EXPECT_EQ(Start(options).value(), At(1, 299));
+  EXPECT_EQ(PlanOf(options).records, 4 * kEach - 300);
+  options.replay_from = At(2, 0);
+  const StreamResult refused = Run(options, sink);
+  EXPECT_EQ(refused.exit_code, ExitCode::kRefused);
+  EXPECT_EQ(Start(options).status(), refused.why);
+}
+
+TEST_F(PlanTest, AGroupThatTheRunDoesNotLetInHasNone) {
+  StreamEngineOptions options = SpillOptions();
+  options.group = "mistyped";
+  for (const ReorderMode mode : {ReorderMode::kRecover, ReorderMode::kReplay}) {
+    options.mode = mode;
+    ListSink sink(SinkKind::kBlind);
+    const StreamResult refused = Run(options, sink);
+    EXPECT_EQ(refused.exit_code, ExitCode::kRefused);
+    EXPECT_EQ(Start(options).status(), refused.why);
+  }
+  options.mode = ReorderMode::kGate;  // Makes its cursor.
+  EXPECT_EQ(Start(options).value(), std::nullopt);
+  options.mode = ReorderMode::kRecover;
+  options.from_start = true;
+  EXPECT_EQ(Start(options).value(), std::nullopt);
+}
+
+TEST_F(PlanTest, ThatIsStoppedHasWhatWasReadUntilThen) {
+  bool stop = false;
+  int64_t read_before = 0;
+  StreamEngineOptions options = SpillOptions();
+  options.reader.batch_records_max = 100;
+  const StreamPlan plan = PlanOf(options, {.stop_requested = [&] { return stop; },
+                                           .on_progress =
+                                               [&](int64_t read, int64_t expected) {
+                                                 EXPECT_GE(read, read_before);
+                                                 EXPECT_EQ(expected, 4 * kEach);
+                                                 read_before = read;
+                                                 stop = read > kEach;
+                                               }});
+  EXPECT_TRUE(absl::IsCancelled(plan.why)) << plan.why;
+  EXPECT_GT(plan.records, 0);
+  EXPECT_LT(plan.records, 4 * kEach);
+  ASSERT_EQ(plan.buffers.size(), 3U);
+  EXPECT_GT(plan.buffers[0].parking.records_peak, 0);
 }
 
 TEST_F(StreamEngineSpillTest, ADirectoryThatCannotBeUsedIsSaidAtTheStart) {

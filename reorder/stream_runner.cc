@@ -2,7 +2,18 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
+
 namespace lockstep {
+
+absl::Status NoCursorError(const std::string& group, const StreamName& stream, ReorderMode mode) {
+  return absl::FailedPreconditionError(absl::StrCat(
+      "group ", group, " has no cursor on ", ToString(stream),
+      ": a wrong name, or a gate that never ran; ",
+      mode == ReorderMode::kReplay ? "nothing was sent that could be replayed, --mode gate"
+                                   : "--from start",
+      " begins at the first record"));
+}
 
 void StreamResult::Add(const StreamResult& later) {
   emitted += later.emitted;

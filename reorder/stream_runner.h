@@ -25,6 +25,10 @@ namespace lockstep {
 
 enum class ReorderMode { kGate, kRecover, kReplay, kPerProducer };
 
+// Why a group without a cursor on `stream` is not let in: FAILED_PRECONDITION. Not in kGate, which
+// makes one.
+absl::Status NoCursorError(const std::string& group, const StreamName& stream, ReorderMode mode);
+
 struct StreamEngineOptions {
   ReorderMode mode = ReorderMode::kGate;
   std::string group = {};

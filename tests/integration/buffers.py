@@ -9,6 +9,7 @@ be. Each claim recovers it with groups of its own.
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from stack import Stack  # noqa: E402
 
 SHARE = 100_000  # Records of each producer.
 LARGE_SHARE = 25_000  # Of the one whose large records all have to wait: 200 MB.
-NO, COULD_NOT, REFUSED = 1, 2, 3
+NO, COULD_NOT, REFUSED, INTERRUPTED = 1, 2, 3, 130
 MIB = 1 << 20
 
 
@@ -77,6 +78,15 @@ def the_plan_is_what_happens(s):
     # Of large records a batch takes as much as its part of the budget, and not as many as a batch may have.
     for of, budget in ((s, "1MiB"), (s, "10000records"), (s.large, "16MiB")):
         the_plan_of_one_budget_is_what_happens(of, budget)
+
+
+def a_plan_is_refused_as_the_run_is(s):
+    """A mistyped group would begin at the first record: --plan refuses it in the run's words, and says so in its last line."""
+    refused = [s.programs.call(f"{s.name}-typo{len(more)}", [*s.recover("typo", "null", start=False), *more], expect=(REFUSED,)) for more in ([], ["--plan"])]
+    why = {one.log[one.log.index("group typo") :].splitlines()[0] for one in refused}
+    check("the plan is refused as the run is", len(why) == 1, why)
+    check("the plan's last line says that it has none", refused[1].summary["complete"] is False and refused[1].summary["records"] == 0, refused[1].lines)
+    s.run("typo-start", "null", "--plan")
 
 
 def memory_stays_in_the_budget(s):
@@ -213,8 +223,27 @@ def records_that_are_gone_are_named(s):
     check("what left is a beginning of the ledger's order", left == s.whole_order[: len(left)] and len(left) < len(s.whole_order), len(left))
 
 
-# The last one takes the records away.
-CLAIMS = (the_plan_is_what_happens, memory_stays_in_the_budget, a_disk_that_cannot_take_it_loses_nothing, a_broker_that_dies_is_waited_for, records_that_are_gone_are_named)
+def catches_sigterm(pid):
+    """Whether the process has got so far as to be asked to stop."""
+    caught = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) & 1 << (signal.SIGTERM - 1))
+
+
+def a_plan_that_ends_early_says_what_it_has(s):
+    """A plan that fails, and one that waits and is stopped, end with one JSON object and the code that says which."""
+    nobody = ["127.0.0.1:1" if word == s.stack.brokers["s"] else word for word in s.recover("plan", "null")]
+    failed = s.programs.call(f"{s.name}-plan-failed", [*nobody, "--plan"], expect=(COULD_NOT,))
+    check("its only line is one JSON object", len(failed.lines) == 1 and failed.summary["complete"] is False, failed.lines)
+    kafka_admin.delete_records(s.stack.brokers["s"], s.name, len(s.whole_order))
+    name = f"{s.name}-plan-stopped"
+    s.programs.spawn(name, [*s.recover("plan", "null"), "--plan", "--stall-timeout", "300s"])
+    s.programs.wait("it to run", lambda: catches_sigterm(s.stack.processes.parts[name]["pid"]))
+    stopped = s.programs.stop(name, expect=(INTERRUPTED,))
+    check("its only line is one JSON object", len(stopped.lines) == 1 and stopped.summary["complete"] is False, stopped.lines)
+
+
+# The last ones take the records away.
+CLAIMS = (the_plan_is_what_happens, a_plan_is_refused_as_the_run_is, memory_stays_in_the_budget, a_disk_that_cannot_take_it_loses_nothing, a_broker_that_dies_is_waited_for, records_that_are_gone_are_named, a_plan_that_ends_early_says_what_it_has)
 
 
 def main():
