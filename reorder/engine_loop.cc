@@ -115,7 +115,8 @@ void EngineLoop::ListDoubtful(const ReadyRecord& record) {
 
 absl::Status EngineLoop::EndListing(const absl::Status& resolved, const absl::Status& listed) {
   buffer_->parking().Clear();
-  if (listed.ok()) return resolved;
+  listed_whole_ = listed.ok();
+  if (listed_whole_) return resolved;
   Log(LogLevel::kWarn, "in_doubt_list_incomplete",
       {{"stream", options_.reader.stream}, {"why", listed}});
   if (!absl::IsCancelled(listed)) return resolved;

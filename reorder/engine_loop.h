@@ -101,6 +101,7 @@ class EngineLoop : public StreamRunner, private SinkHost {
   const std::unique_ptr<Buffer> buffer_;  // Before the reader, which holds on to it.
   std::unique_ptr<RecordReader> reader_;
   StreamResult result_;
+  bool listed_whole_ = false;  // The last EndListing.
 
  private:
   using Attempt = std::function<Gate::Answer(lockstep::Commit<Moved>&)>;

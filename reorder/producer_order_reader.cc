@@ -100,9 +100,14 @@ absl::Status ProducerOrderReader::Step(std::vector<ReadyRecord>& out, Clock::tim
     fetched_ = Clock::now();
     if (batch_.records.empty()) NoteEnd();
   }
+  const bool came = next_ < batch_.records.size();
   const int64_t unsettled = order_.unsettled();
   LOCKSTEP_RETURN_IF_ERROR(Offer(out, deadline));
   if (order_.unsettled() > unsettled) PauseLess();  // Its row comes in a moment.
+  if (came && !order_.needs_page() && !order_.drain_pending()) {
+    std::optional<Waiting> waits = WaitsForRecord();
+    if (WasReadOver(waits)) Wait(*std::move(waits));
+  }
   const bool ask = order_.wants_page() && Clock::now() - last_page_ >= pause_;
   if (!ask && !page_is_old()) return absl::OkStatus();
   if (ask) PauseMore();
@@ -245,12 +250,18 @@ void ProducerOrderReader::NoteEnd() {
   }
 }
 
+bool ProducerOrderReader::nothing_left() const {
+  return RecordReader::nothing_left() && !order_.needs_page() && !order_.drain_pending() &&
+         !order_.Missing().has_value() && order_.unsettled() == 0;
+}
+
 // Whatever one producer waits for, the others go on. Only a log that has lost its end is no log to
 // go on with.
 std::optional<Waiting> ProducerOrderReader::WaitsForRecord() const {
   if (const auto missing = order_.Missing()) {
     const bool is_above = current_.has_value() && missing->position.epoch == options_.epoch &&
-                          end_[*current_] <= missing->position.offset;
+                          end_[*current_].has_value() &&
+                          *end_[*current_] <= missing->position.offset;
     return Waiting{.what = is_above ? Waiting::For::kLogRecord : Waiting::For::kFrozenRecord,
                    .producer = missing->producer,
                    .term = missing->term,

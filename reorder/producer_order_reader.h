@@ -48,6 +48,7 @@ class ProducerOrderReader final : public RecordReader {
 
   int64_t Left() const override { return order_.Left(heads_at_start_); }
   bool ReachedAll() const override { return Left() == 0; }
+  bool nothing_left() const override;
   ResequencerCounts counts() const override { return order_.counts(); }
   // Until the next call of Next.
   const ProducerOrder& order() const { return order_; }

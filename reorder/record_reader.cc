@@ -90,6 +90,7 @@ absl::StatusOr<std::optional<StreamPage>> RecordReader::AskLedger(
   LOCKSTEP_RETURN_IF_ERROR(
       Annotate(page.status(), absl::StrCat("read ", ToString(options_.stream), " in the ledger")));
   StopWaitingFor(Waiting::For::kLedger);
+  if (waiting_.has_value() && waiting_->what == Waiting::For::kLedgerRow) waiting_->why.clear();
   if (!read_a_page_) heads_at_start_ = page->heads;
   read_a_page_ = true;
   page_read_ = last_page_;
@@ -115,6 +116,8 @@ absl::Status RecordReader::Begin(const StreamName& log, Offset from) {
   LOCKSTEP_RETURN_IF_ERROR(kafka_->Start(log, from));
   started_.push_back(log);
   end_.emplace_back();
+  passed_to_.push_back(from);
+  read_for_.reset();
   return absl::OkStatus();
 }
 
@@ -122,6 +125,8 @@ absl::Status RecordReader::StopAll() {
   for (const StreamName& log : started_) LOCKSTEP_RETURN_IF_ERROR(kafka_->Stop(log));
   started_.clear();
   end_.clear();
+  passed_to_.clear();
+  read_for_.reset();
   batch_.records.clear();
   ahead_.clear();
   next_ = 0;
@@ -199,6 +204,37 @@ absl::Status RecordReader::ReadAhead() {
   return absl::OkStatus();
 }
 
+bool RecordReader::WasReadOver(const std::optional<Waiting>& wanted) {
+  if (!wanted.has_value()) {
+    read_for_.reset();
+    return false;
+  }
+  const Clock::time_point now = Clock::now();
+  if (!read_for_.has_value() || !read_for_->Same(*wanted)) {
+    read_for_ = wanted;
+    read_for_->since = now;
+    read_until_.clear();
+  }
+  if (now - read_for_->since < kEndIsFresh) return false;
+  if (read_until_.empty()) {
+    std::vector<Offset> ends;
+    for (const StreamName& log : started_) {
+      const absl::StatusOr<LogOffsets> offsets = kafka_->Offsets(log, kEndTimeout);
+      if (!offsets.ok()) {
+        read_for_->since = now;  // Again in a second; what comes says whether brokers are away.
+        return false;
+      }
+      ends.push_back(offsets->hi_offset);
+    }
+    read_until_ = std::move(ends);
+  }
+  for (size_t i = 0; i < started_.size(); ++i) {
+    const bool over = passed_to_[i] >= read_until_[i] || end_[i] >= read_until_[i];
+    if (!over) return false;
+  }
+  return true;
+}
+
 int RecordReader::LogIndex(const KafkaMessage& message) const {
   if (started_.size() == 1) return 0;
   const std::string_view topic = message.topic();
@@ -209,6 +245,7 @@ int RecordReader::LogIndex(const KafkaMessage& message) const {
 }
 
 void RecordReader::Passed(int log, Offset offset) {
+  passed_to_[static_cast<size_t>(log)] = offset + 1;
   std::optional<Offset>& end = end_[static_cast<size_t>(log)];
   if (end.has_value() && offset >= *end) end.reset();
 }

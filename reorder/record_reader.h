@@ -82,7 +82,7 @@ class RecordReader {
   const std::optional<Waiting>& waiting() const { return waiting_; }
   // All that ledger and logs had when they were last asked was given: nothing is waited for, and
   // nothing is still being read. That Next gives nothing does not say so by itself.
-  bool nothing_left() const;
+  virtual bool nothing_left() const;
 
   // The heads when it began: what --until-end is measured by. Empty before the first page.
   const std::vector<Head>& heads_at_start() const { return heads_at_start_; }
@@ -130,6 +130,10 @@ class RecordReader {
   // The same, and the brokers say so now, or did a second ago: a broker that is away tells nobody.
   // If they do not answer, they are what is waited for.
   bool ConfirmEnds();
+  // The same for a record that is still wanted while others keep coming, so that no end is met:
+  // every log was read as far as it went when this record was asked for first, a second after it
+  // was wanted. Call it once a batch; nullopt: none is wanted.
+  bool WasReadOver(const std::optional<Waiting>& wanted);
 
   // --- waiting
 
@@ -163,6 +167,10 @@ class RecordReader {
   bool AskForEnds();
 
   Clock::time_point ends_confirmed_{};  // By brokers that were asked.
+  std::vector<Offset> passed_to_;       // Per started_: behind the record looked at last.
+  // WasReadOver's record, since when it is wanted, and how far the logs went; empty: not asked yet.
+  std::optional<Waiting> read_for_;
+  std::vector<Offset> read_until_;
 
   std::vector<FetchedRecord> ahead_;  // Of batch_.records, from …
   size_t ahead_first_ = 0;            // … this one on.

@@ -91,6 +91,8 @@ absl::Status SeqStreamEngine::ResolveDoubt() {
   SeqGate::Doubt doubt{sink_->kind(), {}, options_.in_doubt, options_.old_gate_is_dead};
   if (CanBeAsked(doubt.sink)) {
     LOCKSTEP_ASSIGN_OR_RETURN(doubt.last, AskOutside());
+  }
+  if (doubt.sink == SinkKind::kTransactional) {
     LOCKSTEP_ASSIGN_OR_RETURN(doubt.never_written, sink_->NeverWritten());
   }
   const bool was_in_doubt = gate_->in_doubt();
@@ -102,8 +104,8 @@ absl::Status SeqStreamEngine::ResolveDoubt() {
   const bool skipped = !CanBeAsked(doubt.sink) && !gate_->resends();
   if (!resolved.ok() || skipped) {
     const absl::Status ended = EndListing(resolved, ListInDoubt(done));
-    LeaveHeldDoubt({options_.reader.stream_id, PlaceOf(done, gate_->intent()), ended}, result_,
-                   *progress_);
+    LeaveHeldDoubt({options_.reader.stream_id, PlaceOf(done, gate_->intent()), ended},
+                   listed_whole_, result_, *progress_);
     LOCKSTEP_RETURN_IF_ERROR(ended);
   }
   Log(LogLevel::kWarn, "in_doubt_resolved",

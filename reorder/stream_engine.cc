@@ -77,6 +77,8 @@ absl::Status StreamEngine::ResolveDoubt() {
   Gate::Doubt doubt{sink_->kind(), std::nullopt, options_.in_doubt, options_.old_gate_is_dead};
   if (doubt.sink != SinkKind::kBlind) {
     LOCKSTEP_ASSIGN_OR_RETURN(doubt.last, sink_->Last());
+  }
+  if (doubt.sink == SinkKind::kTransactional) {
     LOCKSTEP_ASSIGN_OR_RETURN(doubt.never_written, sink_->NeverWritten());
   }
   const bool was_in_doubt = gate_->in_doubt();
@@ -88,8 +90,8 @@ absl::Status StreamEngine::ResolveDoubt() {
   if (!resolved.ok() || skipped) {
     options_.reader.after = done;
     const absl::Status ended = EndListing(resolved, ListInDoubt());
-    LeaveHeldDoubt({options_.reader.stream_id, PlaceOf(done, gate_->intent()), ended}, result_,
-                   *progress_);
+    LeaveHeldDoubt({options_.reader.stream_id, PlaceOf(done, gate_->intent()), ended},
+                   listed_whole_, result_, *progress_);
     LOCKSTEP_RETURN_IF_ERROR(ended);
   }
   Log(LogLevel::kWarn, "in_doubt_resolved",

@@ -140,7 +140,8 @@ absl::Status StreamReader::Step(std::vector<ReadyRecord>& out, Clock::time_point
     }
   }
   LOCKSTEP_ASSIGN_OR_RETURN(const bool blocked, Offer(out));
-  if (!blocked || !out.empty()) return absl::OkStatus();
+  if (!out.empty()) return absl::OkStatus();
+  if (!blocked) return NoteMissing();
   // The first look is at once; after that the ledger is asked less and less often.
   if (asked_for_blocked_) Pause(deadline);
   asked_for_blocked_ = true;
@@ -332,22 +333,46 @@ absl::StatusOr<bool> StreamReader::Offer(std::vector<ReadyRecord>& out) {
 
 // ---------------------------------------------------------------- waiting
 
+std::optional<Waiting> StreamReader::WantedRecord() const {
+  const std::optional<Resequencer::Wanted> wanted =
+      reads_current_ ? resequencer_->CurrentWanted() : resequencer_->FrozenWanted();
+  if (!wanted.has_value()) return std::nullopt;
+  return Waiting{.what = reads_current_ ? Waiting::For::kLogRecord : Waiting::For::kFrozenRecord,
+                 .producer = wanted->producer,
+                 .term = wanted->term,
+                 .seq = wanted->seq,
+                 .position = wanted->position};
+}
+
 // Nothing came: what is missing, if anything is known to be?
 absl::Status StreamReader::NoteEnd() {
   if (!at_ends()) return absl::OkStatus();
-  const std::optional<Resequencer::Wanted> wanted =
-      reads_current_ ? resequencer_->CurrentWanted() : resequencer_->FrozenWanted();
+  std::optional<Waiting> wanted = WantedRecord();
   if (!wanted.has_value()) {
     StopWaitingForRecords();
   } else if (ConfirmEnds()) {
     if (bisected_) return absl::DataLossError("reading began too late");  // MayStartOver.
-    Wait({.what = reads_current_ ? Waiting::For::kLogRecord : Waiting::For::kFrozenRecord,
-          .producer = wanted->producer,
-          .term = wanted->term,
-          .seq = wanted->seq,
-          .position = wanted->position});
+    Wait(*std::move(wanted));
   }
   return absl::OkStatus();
+}
+
+// The same where records of the new epoch keep coming into a topic.
+absl::Status StreamReader::NoteMissing() {
+  if (reads_current_ || resequencer_->needs_page() || resequencer_->drain_pending()) {
+    return absl::OkStatus();
+  }
+  std::optional<Waiting> wanted = WantedRecord();
+  if (!WasReadOver(wanted)) return absl::OkStatus();
+  if (bisected_) return absl::DataLossError("reading began too late");  // MayStartOver.
+  Wait(*std::move(wanted));
+  return absl::OkStatus();
+}
+
+bool StreamReader::nothing_left() const {
+  const bool current = resequencer_->phase() == Resequencer::Phase::kCurrent;
+  return RecordReader::nothing_left() && current == reads_current_ && !resequencer_->needs_page() &&
+         !resequencer_->drain_pending() && !WantedRecord().has_value();
 }
 
 }  // namespace lockstep

@@ -43,6 +43,7 @@ class StreamReader final : public RecordReader {
 
   int64_t Left() const override;
   bool ReachedAll() const override { return resequencer_->ReachedAll(heads_at_start_); }
+  bool nothing_left() const override;
   ResequencerCounts counts() const override;
   // Until the next call of Next.
   const Resequencer& resequencer() const { return *resequencer_; }
@@ -66,7 +67,9 @@ class StreamReader final : public RecordReader {
   absl::Status FetchInRange(Clock::time_point deadline);
   absl::StatusOr<bool> Offer(std::vector<ReadyRecord>& out);
   absl::Status CheckRange(Offset from, const LogOffsets& offsets) const;
+  std::optional<Waiting> WantedRecord() const;
   absl::Status NoteEnd();
+  absl::Status NoteMissing();
 
   ParkingBuffer* const parking_;
   std::unique_ptr<Resequencer> resequencer_;

@@ -49,12 +49,13 @@ void StreamResult::Add(const StreamResult& later) {
   could_not_reach = later.could_not_reach;
 }
 
-void LeaveHeldDoubt(HeldDoubt doubt, StreamResult& result, StreamProgress& progress) {
+void LeaveHeldDoubt(HeldDoubt doubt, bool listed_whole, StreamResult& result,
+                    StreamProgress& progress) {
   progress.held_doubt.reset();
   if (!result.held_in_doubt) return;
   result.held_records = result.in_doubt;
-  // Where nothing was found somebody may yet bring it.
-  if (result.in_doubt > 0) progress.held_doubt = std::move(doubt);
+  // What was not found somebody may yet bring.
+  if (listed_whole) progress.held_doubt = std::move(doubt);
 }
 
 void StreamProgress::EndOfStream() {

@@ -118,7 +118,8 @@ struct StreamProgress {
 
 // Of an engine that has listed what is in doubt: leaves what is held, if anything was found, to the
 // next one of its stream.
-void LeaveHeldDoubt(HeldDoubt doubt, StreamResult& result, StreamProgress& progress);
+void LeaveHeldDoubt(HeldDoubt doubt, bool listed_whole, StreamResult& result,
+                    StreamProgress& progress);
 
 // What a stream's thread runs.
 class StreamRunner {

@@ -184,8 +184,12 @@ TableSink::TableSink(TableSinkOptions options, std::vector<PgHost> hosts)
       last_seqs_sql_(absl::StrCat("select producer, max(seq) from ", options_.table,
                                   " where stream = $1::text group by producer")),
       never_written_sql_(absl::StrCat("select s is not null and pg_sequence_last_value(s) is null "
-                                      "from (select pg_get_serial_sequence('",
-                                      options_.table, "', 'emitted')::regclass) as q (s)")),
+                                      "from (select case when exists (select from pg_attribute "
+                                      "where attrelid = to_regclass('",
+                                      options_.table,
+                                      "') and attname = 'emitted') "
+                                      "then pg_get_serial_sequence('",
+                                      options_.table, "', 'emitted')::regclass end) as q (s)")),
       repeats_(
           {options_.stream, "table " + options_.table, options_.pause_min, options_.pause_max}) {}
 
