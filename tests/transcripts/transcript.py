@@ -33,7 +33,7 @@ COMMAND_SECONDS = 60
 
 MASKS = [
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?", "<time>"),
-    (r'("seconds":)[\d.e-]+', r"\1<seconds>"),
+    (r'("(?:first_)?seconds":)[\d.e-]+', r"\1<seconds>"),
     (r"(?m)^(  seconds +)[\d.e-]+$", r"\1<seconds>"),
     (r'("lag_bytes":)\d+', r"\1<bytes>"),
     (r"\d+ B behind", "<bytes> B behind"),
