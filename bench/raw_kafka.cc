@@ -153,7 +153,6 @@ absl::StatusOr<double> RawConsume(const RawTarget& target, int64_t records) {
 }
 
 absl::StatusOr<double> RawConsume(const RawTarget& target, int64_t records, const RawTake& take) {
-  const Stopwatch watch;
   LOCKSTEP_ASSIGN_OR_RETURN(const Client client, Open(RD_KAFKA_CONSUMER,
                                                       {{"bootstrap.servers", target.brokers},
                                                        {"log_level", "3"},
@@ -164,6 +163,7 @@ absl::StatusOr<double> RawConsume(const RawTarget& target, int64_t records, cons
                                                       nullptr));
   LOCKSTEP_ASSIGN_OR_RETURN(const Topic topic, OpenTopic(client, target));
   const Queue queue(rd_kafka_queue_new(client.get()));
+  Stopwatch watch;
   if (rd_kafka_consume_start_queue(topic.get(), target.partition, RD_KAFKA_OFFSET_BEGINNING,
                                    queue.get()) != 0) {
     return absl::UnavailableError(rd_kafka_err2str(rd_kafka_last_error()));
@@ -171,10 +171,13 @@ absl::StatusOr<double> RawConsume(const RawTarget& target, int64_t records, cons
   std::vector<rd_kafka_message_t*> batch(10'000);
   int64_t seen = 0;
   double last_progress = 0;
+  const Stopwatch since_start;
   absl::Status status;
   while (seen < records && status.ok()) {
-    const ssize_t count =
-        rd_kafka_consume_batch_queue(queue.get(), 100, batch.data(), batch.size());
+    // The first record alone, as soon as it is here: the clock starts with it.
+    const size_t wanted = seen == 0 ? 1 : batch.size();
+    const ssize_t count = rd_kafka_consume_batch_queue(queue.get(), 100, batch.data(), wanted);
+    if (seen == 0) watch = Stopwatch();
     for (ssize_t i = 0; i < count; ++i) {
       rd_kafka_message_t* message = batch[static_cast<size_t>(i)];
       if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR && status.ok()) {
@@ -185,8 +188,8 @@ absl::StatusOr<double> RawConsume(const RawTarget& target, int64_t records, cons
       if (status.ok()) status = absl::UnavailableError(rd_kafka_message_errstr(message));
       rd_kafka_message_destroy(message);
     }
-    if (count > 0) last_progress = watch.Seconds();
-    if (watch.Seconds() - last_progress > kStallSeconds) {
+    if (count > 0) last_progress = since_start.Seconds();
+    if (since_start.Seconds() - last_progress > kStallSeconds) {
       status = absl::DeadlineExceededError(target.topic + ": only " + std::to_string(seen) +
                                            " records of " + std::to_string(records));
     }

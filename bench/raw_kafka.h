@@ -41,8 +41,8 @@ absl::StatusOr<double> RawProduce(const RawTarget& target, const RawGenerator& n
 // Takes a message and sees to its destruction. An error ends the reading.
 using RawTake = std::function<absl::Status(rd_kafka_message_t*)>;
 
-// Reads `records` records from the start and gives each to `take`. Returns the seconds that it
-// took, connecting and the first fetch included, as a program counts its own.
+// Reads `records` records from the start and gives each to `take`. Returns the seconds from the
+// first record's arrival to the last one; connecting and the first fetch are not counted.
 absl::StatusOr<double> RawConsume(const RawTarget& target, int64_t records, const RawTake& take);
 
 // The same, and looks at the header of each.

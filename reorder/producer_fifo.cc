@@ -9,8 +9,8 @@ namespace lockstep {
 namespace {
 
 constexpr uint32_t kNull = UINT32_MAX;
-constexpr size_t kAheadBytes =
-    1024;                       // The processor gets what is parked or taken out so far ahead.
+// The processor gets what is parked or taken out so far ahead.
+constexpr size_t kAheadBytes = 1024;
 constexpr int kForReading = 0;  // Of __builtin_prefetch.
 constexpr int kForWriting = 1;
 constexpr size_t kOwnChunkBytes = ChunkPool::kChunkBytesMax / 4;
