@@ -17,7 +17,9 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 TEST(KafkaSinkSource, Text) {
-  const KafkaSinkSource source{{"orders", 3}, "results"};
+  KafkaSinkSource source;
+  source.input = {"orders", 3};
+  source.output = "results";
   EXPECT_EQ(ToString(source), "stream:orders/3?to=results");
   EXPECT_EQ(ParseKafkaSinkSource(ToString(source)), source);
   for (const char* other : {"jsonl:in", "stream:orders/3", "stream:orders?to=results",
@@ -32,7 +34,7 @@ class KafkaSinks : public testing::Test {
   OpenedProducer Open(const std::string& name, const std::string& output, int32_t partitions) {
     OpenProducerRequest request;
     request.producer = name;
-    request.source = ToString(KafkaSinkSource{{"orders", 0}, output});
+    request.source = "stream:orders/0?to=" + output;
     request.topic = request.log_topic = output;
     request.partition_count = partitions;
     for (int32_t i = 0; i < partitions; ++i) request.partitions.push_back({i, Offset(0)});
