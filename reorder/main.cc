@@ -53,6 +53,7 @@ absl::Status UnlessStopped(const absl::Status& status, bool stop_requested) {
 
 // Each of very many streams fetches so much ahead all the same.
 constexpr int32_t kAheadKbytesMin = 2 * 1024;
+constexpr int32_t kAheadRecordsMin = 4'000;
 
 // `streams` share what parked records, and what is fetched ahead, may take.
 StreamEngineOptions EngineOptions(const CommonOptions& common, const ReorderOptions& options,
@@ -60,9 +61,11 @@ StreamEngineOptions EngineOptions(const CommonOptions& common, const ReorderOpti
                                   size_t streams) {
   StreamEngineOptions engine = Placed(options.engine, common, found, stream);
   engine.buffer = options.Buffer(stream, streams);
-  engine.reader.ahead_kbytes_max =
-      std::max(engine.reader.ahead_kbytes_max / static_cast<int32_t>(streams), kAheadKbytesMin);
-  engine.reader.batch_records_max = BatchRecordsMax(options.sink_spec);
+  StreamReaderOptions& reader = engine.reader;
+  const auto parts = static_cast<int32_t>(streams);
+  reader.ahead_kbytes_max = std::max(reader.ahead_kbytes_max / parts, kAheadKbytesMin);
+  reader.ahead_records_max = std::max(reader.ahead_records_max / parts, kAheadRecordsMin);
+  reader.batch_records_max = BatchRecordsMax(options.sink_spec);
   return engine;
 }
 

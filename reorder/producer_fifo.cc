@@ -139,6 +139,10 @@ std::vector<ChunkPool::Bytes>* ChunkPool::SpareOf(size_t size) {
   return &spare_[static_cast<size_t>(std::bit_width(size / kChunkBytesMin)) - 1];
 }
 
+size_t ChunkPool::UsualSize(size_t bytes) {
+  return bytes > kChunkBytesMax ? bytes : std::max(std::bit_ceil(bytes), kChunkBytesMin);
+}
+
 ChunkPool::Chunk ChunkPool::Get(size_t size) {
   allocated_bytes_ += size;
   Chunk chunk;
@@ -324,9 +328,10 @@ void ProducerFifo::LeaveMemory(uint64_t file, Seq first, Seq last) {
 }
 
 void ProducerFifo::RestoreFront(ChunkPool::Chunk memory) {
-  LOCKSTEP_CHECK(missing_front() != nullptr && memory.size == missing_front()->filled,
+  LOCKSTEP_CHECK(missing_front() != nullptr && memory.size >= missing_front()->filled,
                  "what is missing is restored whole");
   chunks_.front().bytes = std::move(memory.bytes);
+  chunks_.front().size = memory.size;
 }
 
 std::vector<ProducerFifo::RecordSize> ProducerFifo::SizesIn(std::string_view chunk) {

@@ -51,6 +51,8 @@ class ChunkPool {
   static constexpr size_t kChunkBytesMin = 1024;
   static constexpr size_t kChunkBytesMax = 64 * 1024;
 
+  // The smallest size that is used again for so many bytes; `bytes` where there is none.
+  static size_t UsualSize(size_t bytes);
   // A chunk of `size` bytes.
   Chunk Get(size_t size);
   void Give(Chunk chunk);
@@ -138,7 +140,7 @@ class ProducerFifo {
   }
   // Whether the oldest record is in a file too. REQUIRES: !empty()
   bool front_is_written() const { return chunks_.front().file != 0; }
-  // `memory`: of its size, with its bytes.
+  // `memory`: with its bytes, and room for them.
   void RestoreFront(ChunkPool::Chunk memory);
 
   // --- a chunk's bytes without what its records carry (--plan)

@@ -63,6 +63,7 @@ absl::StatusOr<std::unique_ptr<KafkaReader>> RecordReader::OpenKafka(
   kafka_options.kafka = options.kafka;
   kafka_options.batch_records_max = options.batch_records_max;
   kafka_options.fetch_kbytes_max = options.ahead_kbytes_max;
+  kafka_options.fetch_records_max = options.ahead_records_max;
   kafka_options.statistics_interval_ms = options.statistics_interval_ms;
   kafka_options.on_statistics = options.on_statistics;
   return KafkaReader::Open(kafka_options);

@@ -38,6 +38,7 @@ struct StreamReaderOptions {
   size_t batch_records_max = 10'000;
   // Fetched ahead, a topic; as much again can be in the batch under way.
   int32_t ahead_kbytes_max = 24 * 1024;
+  int32_t ahead_records_max = KafkaReaderOptions().fetch_records_max;
   int32_t statistics_interval_ms = 0;  // 0: none.
   StatisticsHook on_statistics = {};
   size_t ready_bytes_max = ResequencerOptions().ready_bytes_max;

@@ -14,8 +14,10 @@ namespace {
 
 using std::chrono::steady_clock;
 
-// Fewer records fetched ahead than this are no sign of a full queue.
-constexpr size_t kFetchedPeakMin = 4'000;
+// Fewer records fetched ahead than this are no sign of a full queue; and of a log that is read as
+// it is written nobody asks more often.
+constexpr size_t kFetchedPeakMin = 200;
+constexpr std::chrono::milliseconds kWakePause{10};
 
 // For seek and for the calls that wait for librdkafka's own threads, not for a broker.
 constexpr int kLocalTimeoutMs = 10'000;
@@ -62,9 +64,10 @@ KafkaReader::~KafkaReader() {
 absl::StatusOr<std::unique_ptr<KafkaReader>> KafkaReader::Open(const KafkaReaderOptions& options) {
   LOCKSTEP_CHECK(options.batch_records_max > 0, "a batch holds at least one record");
   const std::string kbytes = std::to_string(options.fetch_kbytes_max);
+  const std::string records = std::to_string(options.fetch_records_max);
   const std::string fetch_wait = std::to_string(options.fetch_wait_ms);
   const std::string statistics = std::to_string(options.statistics_interval_ms);
-  const std::array<RoleSetting, 8> settings = {{
+  const std::array<RoleSetting, 9> settings = {{
       {"enable.partition.eof", "true", true},
       {"auto.offset.reset", "error", true},
       {"enable.auto.offset.store", "false", true},
@@ -72,6 +75,7 @@ absl::StatusOr<std::unique_ptr<KafkaReader>> KafkaReader::Open(const KafkaReader
       {"isolation.level", options.read_committed ? "read_committed" : "read_uncommitted", true},
       {"statistics.interval.ms", statistics.c_str(), false},
       {"queued.max.messages.kbytes", kbytes.c_str(), false},
+      {"queued.min.messages", records.c_str(), false},
       {"fetch.wait.max.ms", fetch_wait.c_str(), false},
   }};
   LOCKSTEP_ASSIGN_OR_RETURN(KafkaConf conf, BuildKafkaConf(options.kafka, settings));
@@ -190,8 +194,10 @@ void KafkaReader::WakeFetcherIfLow() {
   const size_t fetched = rd_kafka_queue_length(records_.get());
   if (fetched >= fetched_peak_) {
     fetched_peak_ = fetched;
-  } else if (fetched_peak_ >= kFetchedPeakMin && fetched < fetched_peak_ / 4) {
+  } else if (fetched_peak_ >= kFetchedPeakMin && fetched < fetched_peak_ / 4 &&
+             steady_clock::now() - woken_ >= kWakePause) {
     fetched_peak_ = fetched;
+    woken_ = steady_clock::now();
     WakeFetcher();
   }
 }

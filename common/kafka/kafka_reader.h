@@ -28,9 +28,12 @@ namespace lockstep {
 
 struct KafkaReaderOptions {
   KafkaConfig kafka = {};
-  bool read_committed = false;           // Else records of open and aborted transactions are read.
-  size_t batch_records_max = 10'000;     // A Poll returns at most so many.
-  int32_t fetch_kbytes_max = 64 * 1024;  // Fetched ahead of Poll, per partition.
+  bool read_committed = false;        // Else records of open and aborted transactions are read.
+  size_t batch_records_max = 10'000;  // A Poll returns at most so many.
+  // Fetched ahead of Poll, per partition, and an answer more. (A record takes some 500 B beside
+  // what is in it: many small ones are dear in memory, and no longer in the processor's caches.)
+  int32_t fetch_kbytes_max = 64 * 1024;
+  int32_t fetch_records_max = 50'000;
   // Of one answer, per partition; 0: librdkafka's choice (1 MiB). A bigger batch comes whole.
   int32_t answer_bytes_max = 0;
   // How long a broker that has nothing new keeps a fetch; a reader that starts somewhere else waits
@@ -124,6 +127,7 @@ class KafkaReader {
   std::vector<rd_kafka_message_t*> raw_;
   absl::Status pending_error_;  // Seen behind records; the next Poll returns it.
   size_t fetched_peak_ = 0;     // Most records fetched ahead since it was woken.
+  std::chrono::steady_clock::time_point woken_;
 };
 
 }  // namespace lockstep

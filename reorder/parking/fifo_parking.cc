@@ -225,7 +225,7 @@ absl::Status FifoParking::Write(std::vector<ParkedChunk> piece) {
 }
 
 absl::Status FifoParking::Restore(size_t queue, const ChunkPool::Chunk& chunk) {
-  ChunkPool::Chunk memory = pool_.Get(chunk.filled);
+  ChunkPool::Chunk memory = pool_.Get(ChunkPool::UsualSize(chunk.filled));
   const absl::Status read =
       store().Read(chunk.file, queue, chunk.first_seq, memory.bytes.get(), chunk.filled);
   if (!read.ok()) {
