@@ -29,7 +29,7 @@
 #include "bench/suites.h"
 #include "bench/two_logs.h"
 #include "common/base/status_macros.h"
-#include "sim/text_table.h"
+#include "common/config/text_table.h"
 
 namespace lockstep::bench {
 
@@ -211,7 +211,7 @@ absl::Status MeasureRss(Site& site, const Report& report, const std::string& buf
 
 // One log of the source document's experiments with each of its cache sizes.
 absl::Status MeasureBoundedCells(Site& site, const Report& report, const std::string& size,
-                                 int64_t records, sim::TextTable& table) {
+                                 int64_t records, TextTable& table) {
   const std::string prefix = "reorder/bounded_cells/" + size + "/";
   const std::vector<int64_t> caches = {10'000, 20'000, 50'000, 100'000};
   LOCKSTEP_ASSIGN_OR_RETURN(
@@ -241,11 +241,10 @@ absl::Status MeasureBoundedCells(Site& site, const Report& report, const std::st
     const double raw_share = per_second * raw_seconds / static_cast<double>(records);
     figure.params.emplace_back("of_raw_consumer", raw_share);
     report(figure);
-    table.Add({sim::WithSeparators(records), sim::WithSeparators(cache),
-               sim::WithSeparators(number("fetches")), sim::WithSeparators(number("fetches_bound")),
-               sim::ThreeDigits(share) + " x N",
-               sim::ThreeDigits(Number(summary, "fetched_wire_bytes") / 1e6),
-               sim::ThreeDigits(Number(summary, "seconds")), sim::ThreeDigits(raw_share)});
+    table.Add({WithSeparators(records), WithSeparators(cache), WithSeparators(number("fetches")),
+               WithSeparators(number("fetches_bound")), ThreeDigits(share) + " x N",
+               ThreeDigits(Number(summary, "fetched_wire_bytes") / 1e6),
+               ThreeDigits(Number(summary, "seconds")), ThreeDigits(raw_share)});
     if (number("fetches") > number("fetches_bound")) {
       return absl::InternalError(name + ": fetched more often than the theorem allows");
     }
@@ -344,7 +343,7 @@ absl::Status MeasureStartup(Site& site, const Report& report, const std::string&
 }  // namespace
 
 absl::Status RunBoundedCells(Site& site, const Report& report) {
-  sim::TextTable table(
+  TextTable table(
       {"records", "cache", "fetches", "bound", "read", "fetched MB", "seconds", "of raw consumer"});
   bool measured = false;
   for (const auto& [size, records] :

@@ -131,7 +131,12 @@ StreamPlan PlanOne(const CommonOptions& common, const ReorderOptions& options,
 void PrintPlan(const CommonOptions& common, const std::vector<StreamName>& streams,
                const std::vector<StreamPlan>& plans) {
   const auto cores = static_cast<int>(std::max(std::thread::hardware_concurrency(), 1U));
-  MakePlanSummary(streams, plans, cores).Print(common.format);
+  if (common.format == OutputFormat::kJson) {
+    MakePlanSummary(streams, plans, cores).Print(common.format);
+    return;
+  }
+  std::fputs(PlanText(streams, plans, cores).c_str(), stdout);
+  std::fflush(stdout);
 }
 
 // One stream after the other, up to one that fails; what was read until then is said all the same.

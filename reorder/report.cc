@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <chrono>
 
+#include "absl/strings/str_cat.h"
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
 
 #include "common/base/utf8.h"
+#include "common/config/text_table.h"
 #include "common/io/peak_memory.h"
 #include "common/log/log.h"
 
@@ -101,6 +103,46 @@ std::string BuffersJson(const std::vector<BufferPlan>& plans) {
   return buffer.GetString();
 }
 
+// What is said of all streams together; `buffers` are theirs.
+Summary PlanHead(const std::vector<StreamName>& streams, const std::vector<StreamPlan>& plans,
+                 const std::vector<BufferPlan>& buffers) {
+  int64_t records = 0;
+  int64_t polls = 0;
+  for (const StreamPlan& one : plans) {
+    records += one.records;
+    polls += one.polls;
+  }
+  Summary summary;
+  summary.Add("records", records);
+  for (const BufferPlan& plan : buffers) {
+    if (plan.buffer != "spill") continue;
+    summary.Add("parked_peak_records", plan.parking.records_peak)
+        .Add("parked_peak_bytes", plan.parking.bytes_peak)
+        .Add("spilled_bytes", plan.parking.bytes_written);
+  }
+  summary.Add("polls", polls);
+  summary.Add("complete", !plans.empty() && plans.size() == streams.size() &&
+                              std::all_of(plans.begin(), plans.end(), IsComplete));
+  return summary;
+}
+
+void AddRows(const std::string& stream, const std::vector<BufferPlan>& plans, TextTable& table) {
+  for (const BufferPlan& plan : plans) {
+    const ParkingStats& parking = plan.parking;
+    const bool bounded = plan.buffer == "bounded";
+    table.Add({stream, plan.buffer, WithSeparators(parking.records_peak),
+               WithSeparators(parking.bytes_peak), WithSeparators(parking.bytes_written),
+               WithSeparators(parking.bytes_reread),
+               bounded ? WithSeparators(parking.fetches) : "-",
+               bounded ? WithSeparators(parking.fetches_bound) : "-",
+               bounded ? WithSeparators(parking.records_fetched) : "-",
+               !bounded       ? "-"
+               : plan.premise ? "yes"
+                              : "no",
+               ThreeDigits(plan.estimated_seconds)});
+  }
+}
+
 int Rank(ExitCode code) {
   switch (code) {
     case ExitCode::kRefused:
@@ -157,24 +199,8 @@ Summary MakeSummary(const std::vector<StreamName>& streams,
 
 Summary MakePlanSummary(const std::vector<StreamName>& streams,
                         const std::vector<StreamPlan>& plans, int cores) {
-  int64_t records = 0;
-  int64_t polls = 0;
-  for (const StreamPlan& one : plans) {
-    records += one.records;
-    polls += one.polls;
-  }
   const std::vector<BufferPlan> buffers = Together(plans, cores);
-  Summary summary;
-  summary.Add("records", records);
-  for (const BufferPlan& plan : buffers) {
-    if (plan.buffer != "spill") continue;
-    summary.Add("parked_peak_records", plan.parking.records_peak)
-        .Add("parked_peak_bytes", plan.parking.bytes_peak)
-        .Add("spilled_bytes", plan.parking.bytes_written);
-  }
-  summary.Add("polls", polls);
-  summary.Add("complete", !plans.empty() && plans.size() == streams.size() &&
-                              std::all_of(plans.begin(), plans.end(), IsComplete));
+  Summary summary = PlanHead(streams, plans, buffers);
   const std::vector<StreamName> planned(streams.begin(),
                                         streams.begin() + static_cast<ptrdiff_t>(plans.size()));
   summary.AddJson("buffers", BuffersJson(buffers));
@@ -193,6 +219,34 @@ Summary MakePlanSummary(const std::vector<StreamName>& streams,
                     if (!one.why.ok()) Field(writer, "why", std::string(one.why.message()));
                   }));
   return summary;
+}
+
+std::string PlanText(const std::vector<StreamName>& streams, const std::vector<StreamPlan>& plans,
+                     int cores) {
+  TextTable read({"stream", "from", "records", "first hits", "buffer hits", "duplicates", "void"});
+  TextTable cost({"stream", "buffer", "peak records", "peak bytes", "spilled bytes", "bytes reread",
+                  "fetches", "of at most", "records fetched", "bound holds", "seconds"});
+  std::string notes;
+  const std::vector<BufferPlan> together = Together(plans, cores);
+  if (plans.size() > 1) AddRows("all", together, cost);
+  for (size_t i = 0; i < plans.size(); ++i) {
+    const StreamPlan& one = plans[i];
+    const std::string stream = ToString(streams[i]);
+    read.Add({stream, one.from.has_value() ? ToString(*one.from) : "start",
+              WithSeparators(one.records), WithSeparators(one.counts.first_hits),
+              WithSeparators(one.counts.buffer_hits), WithSeparators(one.counts.duplicates_dropped),
+              WithSeparators(one.counts.void_dropped)});
+    AddRows(stream, one.buffers, cost);
+    if (one.missing.has_value()) {
+      notes += absl::StrCat("\n", stream, " waits for ", one.missing->Describe(), "\n");
+    }
+    if (!one.why.ok()) {
+      notes += absl::StrCat("\n", stream,
+                            " was not read to its end: ", std::string(one.why.message()), "\n");
+    }
+  }
+  return absl::StrCat(PlanHead(streams, plans, together).Text(), "\n", read.Text(), "\n",
+                      cost.Text(), notes);
 }
 
 void PrintInDoubt(const StreamName& stream, const StreamResult& result) {

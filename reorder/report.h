@@ -21,6 +21,9 @@ Summary MakeSummary(const std::vector<StreamName>& streams,
 // side on `cores`: together they take the longest one's time, or their share of the cores.
 Summary MakePlanSummary(const std::vector<StreamName>& streams,
                         const std::vector<StreamPlan>& plans, int cores);
+// The same for people: tables.
+std::string PlanText(const std::vector<StreamName>& streams, const std::vector<StreamPlan>& plans,
+                     int cores);
 
 // The in-doubt list on stderr: identities, keys and source positions to ask the outside with.
 void PrintInDoubt(const StreamName& stream, const StreamResult& result);

@@ -66,5 +66,17 @@ TEST_F(PlanSummaryTest, AStreamThatCouldNotBeOpenedHasNoBuffers) {
   EXPECT_THAT(MakePlanSummary({}, {}, 2).Json(), HasSubstr("\"complete\":false"));
 }
 
+TEST_F(PlanSummaryTest, PeopleReadTables) {
+  StreamPlan second = PlanOf(1'234'567, 3);
+  second.from = Position{Epoch(1), Offset(9)};
+  second.why = absl::CancelledError("stopped before the end");
+  const std::string text = PlanText(streams_, {PlanOf(7, 1), second}, 2);
+  EXPECT_THAT(text, Not(HasSubstr("{")));
+  EXPECT_THAT(text, HasSubstr("  stream   from    records  first hits"));
+  EXPECT_THAT(text, HasSubstr("orders/1    1:9  1,234,567"));
+  EXPECT_THAT(text, HasSubstr("     all    spill     1,234,574"));
+  EXPECT_THAT(text, HasSubstr("orders/1 was not read to its end: stopped before the end\n"));
+}
+
 }  // namespace
 }  // namespace lockstep

@@ -12,8 +12,8 @@
 #include "absl/status/statusor.h"
 
 #include "common/config/terminal.h"
+#include "common/config/text_table.h"
 #include "sim/cache_orders.h"
-#include "sim/text_table.h"
 
 namespace lockstep::sim {
 

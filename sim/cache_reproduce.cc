@@ -5,8 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "common/config/text_table.h"
 #include "sim/cache_plan.h"
-#include "sim/text_table.h"
 
 namespace lockstep::sim {
 namespace {

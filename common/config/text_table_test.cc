@@ -1,8 +1,8 @@
-#include "sim/text_table.h"
+#include "common/config/text_table.h"
 
 #include <gtest/gtest.h>
 
-namespace lockstep::sim {
+namespace lockstep {
 namespace {
 
 TEST(Numbers, AreWrittenAsPeopleReadThem) {
@@ -27,4 +27,4 @@ TEST(TextTable, LinesColumnsUpByCharactersNotBytes) {
 }
 
 }  // namespace
-}  // namespace lockstep::sim
+}  // namespace lockstep

@@ -1,12 +1,12 @@
 // Tables for people: numbers with separators, columns that line up.
-#ifndef LOCKSTEP_SIM_TEXT_TABLE_H_
-#define LOCKSTEP_SIM_TEXT_TABLE_H_
+#ifndef LOCKSTEP_COMMON_CONFIG_TEXT_TABLE_H_
+#define LOCKSTEP_COMMON_CONFIG_TEXT_TABLE_H_
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
-namespace lockstep::sim {
+namespace lockstep {
 
 // 1234567 → `1,234,567`.
 std::string WithSeparators(int64_t number);
@@ -32,6 +32,6 @@ class TextTable {
 // What a cell takes on a screen: characters, not bytes. `text` is UTF-8.
 size_t DisplayWidth(const std::string& text);
 
-}  // namespace lockstep::sim
+}  // namespace lockstep
 
-#endif  // LOCKSTEP_SIM_TEXT_TABLE_H_
+#endif  // LOCKSTEP_COMMON_CONFIG_TEXT_TABLE_H_

@@ -1,11 +1,11 @@
-#include "sim/text_table.h"
+#include "common/config/text_table.h"
 
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_format.h"
 
-namespace lockstep::sim {
+namespace lockstep {
 
 std::string WithSeparators(int64_t number) {
   std::string text = std::to_string(number);
@@ -59,4 +59,4 @@ std::string TextTable::Text() const {
   return text;
 }
 
-}  // namespace lockstep::sim
+}  // namespace lockstep
