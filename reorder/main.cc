@@ -294,18 +294,24 @@ int Report(const CommonOptions& common, const ReorderOptions& options,
   return ToInt(WorstOf(results));
 }
 
+// A run that ended before its first stream began: scripts get their object all the same.
+int NeverBegan(const CommonOptions& common, const ReorderOptions& options, const absl::Status& why,
+               const StopRequest& stop) {
+  const int exit = ExitWith("lockstep-reorder", UnlessStopped(why, stop.requested()));
+  Report(common, options, {}, {}, steady_clock::now());
+  return exit;
+}
+
 int Run(const CommonOptions& common, const ReorderOptions& options, const Discovered& found,
         StopRequest& stop) {
   Progress progress;
   auto opened = OpenStreams(common, options, found, progress);
-  if (!opened.ok()) {
-    return ExitWith("lockstep-reorder", UnlessStopped(opened.status(), stop.requested()));
-  }
+  if (!opened.ok()) return NeverBegan(common, options, opened.status(), stop);
   std::vector<std::unique_ptr<StreamThread>>& threads = *opened;
   Metrics registry;
   ReorderMetrics metrics(registry, found.streams);
   auto server = ServeMetrics(common, registry, [&] { return AllReady(progress); });
-  if (!server.ok()) return ExitWith("lockstep-reorder", server.status());
+  if (!server.ok()) return NeverBegan(common, options, server.status(), stop);
 
   const auto started = steady_clock::now();
   for (size_t i = 0; i < threads.size(); ++i) {
@@ -365,7 +371,7 @@ int RunGroup(const CommonOptions& common, const ReorderOptions& options, const D
   member.topic = found.topics[0];
   member.accept_within = std::max(member.accept_within, 2 * common.drain_timeout);
   auto membership = JoinKafkaGroup(member);
-  if (!membership.ok()) return ExitWith("lockstep-reorder", membership.status());
+  if (!membership.ok()) return NeverBegan(common, options, membership.status(), stop);
   BudgetShare share(options.Budget(1));
   GroupRunner runner(
       runner_options, **membership,
@@ -376,7 +382,7 @@ int RunGroup(const CommonOptions& common, const ReorderOptions& options, const D
   Metrics registry;
   ReorderMetrics metrics(registry, streams);
   auto server = ServeMetrics(common, registry, [&] { return runner.Ready(); });
-  if (!server.ok()) return ExitWith("lockstep-reorder", server.status());
+  if (!server.ok()) return NeverBegan(common, options, server.status(), stop);
 
   const auto started = steady_clock::now();
   const absl::Status group_ended = runner.Run([&] { return stop.requested(); },
@@ -414,8 +420,9 @@ int Main(int argc, const char* const* argv) {
     found = Discover(common, **ledger);
     looked = found.status();
   }
+  if (!looked.ok() && !options.plan) return NeverBegan(common, options, looked, stop);
   if (!looked.ok()) {
-    if (options.plan) PrintPlan(common, {}, {});
+    PrintPlan(common, {}, {});
     return ExitWith("lockstep-reorder", UnlessStopped(looked, stop.requested()));
   }
   if (options.plan) return Plan(common, options, *found, **ledger, stop);
