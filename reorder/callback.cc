@@ -106,7 +106,7 @@ StreamResult CallbackGate::Run() {
 absl::StatusOr<StreamResult> CallbackGate::OpenAndRun() {
   LOCKSTEP_ASSIGN_OR_RETURN(const std::unique_ptr<PostgresLedger> ledger, Connect(options_));
   const CommonOptions common = CommonOf(options_);
-  LOCKSTEP_ASSIGN_OR_RETURN(const Discovered found, Discover(common, *ledger));
+  LOCKSTEP_ASSIGN_OR_RETURN(const Discovered found, Discover(common, *ledger, Reads::kFollows));
   const StreamEngineOptions engine =
       Placed(EngineOptionsOf(options_), common, found, options_.stream);
   const auto stop_requested = [this] { return stop_.load(); };
@@ -140,7 +140,7 @@ absl::StatusOr<std::vector<StreamName>> FindCallbackStreams(const CallbackOption
   CommonOptions common = CommonOf(options);
   common.topic = options.stream.topic;
   common.streams.clear();
-  LOCKSTEP_ASSIGN_OR_RETURN(Discovered found, Discover(common, *ledger));
+  LOCKSTEP_ASSIGN_OR_RETURN(Discovered found, Discover(common, *ledger, Reads::kFollows));
   return std::move(found.streams);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 
@@ -14,14 +15,16 @@ namespace {
 
 constexpr std::chrono::milliseconds kTimeout{10'000};
 
-int32_t CountPartitions(const Discovered& found, const std::vector<TopicInfo>& topics) {
-  int32_t count = 0;
+// Of each of the topics found.
+std::vector<int32_t> PartitionCounts(const Discovered& found,
+                                     const std::vector<TopicInfo>& topics) {
+  std::vector<int32_t> counts;
   for (const TopicInfo& info : topics) {
     const bool ours =
         std::find(found.topics.begin(), found.topics.end(), info.name) != found.topics.end();
-    if (ours) count = std::max(count, info.partition_count);
+    if (ours) counts.push_back(info.partition_count);
   }
-  return count;
+  return counts;
 }
 
 // A typed partition that no log has would be a stream without records, and its end reached at once.
@@ -38,7 +41,7 @@ absl::Status CheckPartitions(const Discovered& found) {
 
 }  // namespace
 
-absl::StatusOr<Discovered> Discover(const CommonOptions& options, Ledger& ledger) {
+absl::StatusOr<Discovered> Discover(const CommonOptions& options, Ledger& ledger, Reads reads) {
   const std::string topic = options.Topic();
   LOCKSTEP_ASSIGN_OR_RETURN(const auto admin, KafkaAdmin::Open(options.Kafka()));
   Discovered found;
@@ -55,22 +58,26 @@ absl::StatusOr<Discovered> Discover(const CommonOptions& options, Ledger& ledger
   LOCKSTEP_ASSIGN_OR_RETURN(found.topics,
                             FindTopics(topic, options.mirror_topic, existing, logical));
 
-  found.partition_count = CountPartitions(found, topics);
+  const std::vector<int32_t> counts = PartitionCounts(found, topics);
+  if (!counts.empty()) found.partition_count = *std::max_element(counts.begin(), counts.end());
 
   found.streams = options.streams;
   if (!found.streams.empty()) {
     LOCKSTEP_RETURN_IF_ERROR(CheckPartitions(found));
     return found;
   }
+  std::set<StreamName> streams;
   for (const StreamInfo& info : known) {
-    if (info.name.topic == topic) found.streams.push_back(info.name);
+    if (info.name.topic == topic) streams.insert(info.name);
   }
-  std::sort(found.streams.begin(), found.streams.end());
-  if (!found.streams.empty()) return found;
-  for (const TopicInfo& info : topics) {
-    if (info.name != found.topics[0]) continue;
-    for (int32_t i = 0; i < info.partition_count; ++i) found.streams.push_back({topic, i});
+  if (streams.empty() || reads == Reads::kFollows) {
+    // Those that each topic has: a partition that one lacks cannot be read there.
+    const int32_t common = counts.empty() ? 0 : *std::min_element(counts.begin(), counts.end());
+    for (int32_t i = 0; i < common; ++i) {
+      if (streams.insert({topic, i}).second) found.unknown.insert({topic, i});
+    }
   }
+  found.streams.assign(streams.begin(), streams.end());
   return found;
 }
 

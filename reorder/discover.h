@@ -3,6 +3,7 @@
 #ifndef LOCKSTEP_REORDER_DISCOVER_H_
 #define LOCKSTEP_REORDER_DISCOVER_H_
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -17,15 +18,17 @@ namespace lockstep {
 
 struct Discovered {
   std::string cluster_id;
-  std::vector<StreamName> streams;  // Logical names.
+  std::vector<StreamName> streams;  // Logical names, ascending where --topic names them.
+  std::set<StreamName> unknown;     // Those of them that the ledger does not know.
   std::vector<std::string> topics;  // FindTopics.
   int32_t partition_count = 0;      // Of the largest of them.
 };
 
-// With --topic the streams are the ledger's, or, if no producer has opened yet, the topic's
-// partitions. UNAVAILABLE: ledger or brokers are away; NOT_FOUND: no such topic
-// or partition.
-absl::StatusOr<Discovered> Discover(const CommonOptions& options, Ledger& ledger);
+// With --topic the streams are the ledger's, and, for a run that follows the topic, all its
+// partitions besides: a producer may open there at any time. (If the ledger knows none, so does a
+// run that ends.) UNAVAILABLE: ledger or brokers are away; NOT_FOUND: no such topic or partition.
+enum class Reads { kToTheEnd, kFollows };
+absl::StatusOr<Discovered> Discover(const CommonOptions& options, Ledger& ledger, Reads reads);
 
 // `engine`, whatever it was told to do, told where: the stream, these brokers, the topics found.
 StreamEngineOptions Placed(StreamEngineOptions engine, const CommonOptions& common,

@@ -234,8 +234,10 @@ absl::Status StreamReader::StartFrozen() {
 // From all topics to the current epoch's log alone, or nothing yet if it has none.
 absl::Status StreamReader::StartCurrent() {
   LOCKSTEP_ASSIGN_OR_RETURN(const std::optional<LogInfo> log, CurrentLog());
-  if (!log.has_value()) {
-    Wait({.what = Waiting::For::kLog});
+  has_no_log_ = !log.has_value();
+  if (has_no_log_) {
+    // Of a stream that nobody ever wrote to nothing is expected.
+    if (!heads_at_start().empty()) Wait({.what = Waiting::For::kLog});
     return absl::OkStatus();
   }
   if (log->cluster_id != options_.cluster_id) {
@@ -370,9 +372,10 @@ absl::Status StreamReader::NoteMissing() {
 }
 
 bool StreamReader::nothing_left() const {
+  if (resequencer_->needs_page() || resequencer_->drain_pending()) return false;
+  if (has_no_log_) return true;
   const bool current = resequencer_->phase() == Resequencer::Phase::kCurrent;
-  return RecordReader::nothing_left() && current == reads_current_ && !resequencer_->needs_page() &&
-         !resequencer_->drain_pending() && !WantedRecord().has_value();
+  return RecordReader::nothing_left() && current == reads_current_ && !WantedRecord().has_value();
 }
 
 }  // namespace lockstep

@@ -77,7 +77,8 @@ class StreamReader final : public RecordReader {
   std::optional<Position> last_given_;
   bool bisected_ = false;  // A frozen topic is being read from later than its start.
   bool reads_current_ = false;
-  Offset next_offset_;  // kCurrent: everything below was offered or is not there.
+  bool has_no_log_ = false;  // kCurrent: no producer has opened in this epoch yet.
+  Offset next_offset_;       // kCurrent: everything below was offered or is not there.
 
   absl::Status error_;  // Final.
   PageSize page_size_;

@@ -8,6 +8,10 @@ Each scenario has a topic, producers and a group of its own and says in its docs
 
 import argparse
 import json
+import os
+import pty
+import re
+import subprocess
 import sys
 import time
 import urllib.request
@@ -16,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 import kafka_admin  # noqa: E402
 from processes import NotReady  # noqa: E402
-from programs import ProgramFailed, Programs  # noqa: E402
+from programs import BIN, ProgramFailed, Programs  # noqa: E402
 from stack import Stack, free_ports  # noqa: E402
 
 
@@ -111,6 +115,22 @@ def records(lines):
 # --- replay -----------------------------------------------------------------------------------------------------------
 
 
+def on_a_terminal(argv):
+    """What a person sees of a program that ends by itself."""
+    ours, its = pty.openpty()
+    program = subprocess.Popen([BIN / argv[0], *map(str, argv[1:])], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=its)
+    os.close(its)
+    seen = b""
+    try:
+        while part := os.read(ours, 65536):
+            seen += part
+    except OSError:  # The terminal's other end is closed.
+        pass
+    os.close(ours)
+    check("it ends with 0", program.wait(timeout=60) == 0, seen[-2000:])
+    return seen.decode(errors="replace")
+
+
 def replay(s):
     """A killed gate's state is rebuilt: all of the order comes, what was sent is marked, the cursor ends at its end."""
     s.create_topic()
@@ -140,6 +160,8 @@ def replay(s):
     again = s.programs.call(f"{s.name}-again", s.reorder("replay", "jsonl:-", "--until-end"))
     given, rows = records(again.lines)
     check("a second replay sends nothing new", given == order and all(row.get("replayed") for row in rows))
+    seen = on_a_terminal(s.reorder("replay", "null", "--until-end"))
+    check("on a terminal a bar says how far of how much it is", re.search(rf"reorder  \[[#.]+\]  \d+ %  \d+/{len(order)}\b", seen), seen)
     refused = s.programs.call(f"{s.name}-refused", s.reorder("replay", f"jsonl:{s.stack.directory}/x"), expect=(2,))
     check("a file that is the outside is refused with a sentence", "the file is the outside" in refused.log, refused.log)
 
@@ -401,6 +423,40 @@ def slow_outside(s):
         check(f"{buffer}: a stop says that work is left", left == ["stopped with work left"] * STREAMS, stopped.summary)
 
 
+# --- a partition that nobody has written to ---------------------------------------------------------------------------
+
+
+def late_partition(s):
+    """A gate follows all partitions of its topic: what is written to one later comes out, and until then nothing is waited for."""
+    s.create_topic(3)
+    (port,) = free_ports(1)
+
+    def produce_to(partition, producer, count):
+        lines = (json.dumps({"value": f"{producer}{number}"}) + "\n" for number in range(count))
+        s.source(producer).write_text("".join(lines))
+        s.programs.call(f"{s.name}-{producer}", [*s.producer(producer), "--partition", str(partition), "--until-end"])
+        s.programs.wait(f"what {producer} wrote to leave", lambda: len(sent_order(s, partition)) == count)
+
+    def is_ready():
+        try:
+            return urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10).status == 200
+        except OSError:  # Not yet there, or 503.
+            return False
+
+    gate = f"{s.name}-gate"
+    s.source("a").touch()
+    s.programs.call(f"{s.name}-empty", [*s.producer("a"), "--partition", "0", "--until-end"])  # Opens, and writes nothing.
+    s.programs.follow(gate, s.reorder("gate", f"table:public.{s.name}", "--metrics", f"127.0.0.1:{port}"))
+    s.programs.wait("all its gates to be open", is_ready)
+    produce_to(0, "a", 500)
+    waits = metric(s, port, "lockstep_waiting_seconds")
+    check("nothing is waited for where nobody has written", waits == 0, waits)
+    produce_to(1, "b", 300)
+    check("with all sent it stops with 0", s.programs.stop(gate).code == 0)
+    for partition in range(2):
+        check(f"stream {partition} left once, in the ledger's order", sent_order(s, partition) == s.order(partition))
+
+
 # --- per producer -----------------------------------------------------------------------------------------------------
 
 
@@ -556,7 +612,7 @@ def per_producer_kills(s):
 
 
 # Those of one line share a stack; the last of each may lose its site.
-STACKS = ((replay, shared), (hole_in_one, shared_name, shared_from_start, per_producer), (slow_outside,), (per_producer_kills,))
+STACKS = ((replay, shared), (hole_in_one, late_partition, shared_name, shared_from_start, per_producer), (slow_outside,), (per_producer_kills,))
 
 
 def run(scenarios):
