@@ -121,6 +121,8 @@ StreamEngineOptions EngineOptionsOf(const CallbackOptions& options) {
   engine.mode = options.mode;
   engine.group = options.group;
   engine.from_start = options.from_start;
+  engine.replay_from = options.replay_from;
+  engine.reader.foreign = options.foreign;
   engine.in_doubt = options.in_doubt;
   engine.old_gate_is_dead = options.old_gate_is_dead;
   engine.until_end = options.until_end;

@@ -101,6 +101,8 @@ struct CallbackOptions {
   std::string group = {};         // The cursor's name.
   ReorderMode mode = ReorderMode::kGate;
   bool from_start = false;
+  std::optional<Position> replay_from = {};      // kReplay: --from EPOCH:OFFSET.
+  ForeignPolicy foreign = ForeignPolicy::kFail;  // --foreign.
   InDoubtPolicy in_doubt = InDoubtPolicy::kHold;
   bool old_gate_is_dead = false;
   bool until_end = false;

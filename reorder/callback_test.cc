@@ -106,6 +106,16 @@ TEST(CallbackTest, MemoryForParkedRecordsIsABoundWithAndWithoutADisk) {
   EXPECT_EQ(buffer.budget.bytes, 1'000'000);
 }
 
+TEST(CallbackTest, WhatErrorsNameAsTheCureCanBeSaid) {
+  CallbackOptions options;
+  options.mode = ReorderMode::kReplay;
+  options.replay_from = Position{Epoch(2), Offset(7)};
+  options.foreign = ForeignPolicy::kPass;
+  const StreamEngineOptions engine = EngineOptionsOf(options);
+  EXPECT_EQ(engine.replay_from, options.replay_from);
+  EXPECT_EQ(engine.reader.foreign, ForeignPolicy::kPass);
+}
+
 TEST(CallbackTest, ALedgerThatIsAwayIsSaid) {
   Shop shop;
   CallbackGate gate({.brokers = "127.0.0.1:1",
