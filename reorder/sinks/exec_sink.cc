@@ -95,20 +95,18 @@ ExecSink::~ExecSink() {
   close(out_);
 }
 
-// Waits for the command's end, or makes it.
+// Waits for the command's end, or makes it. What it still answers counts.
 int ExecSink::Reap() {
   int status = 0;
   if (pid_ == 0) return status;
   const Clock::time_point deadline = Clock::now() + options_.end_max;
   while (waitpid(pid_, &status, WNOHANG) == 0) {
-    // What it still says is not needed, but it may wait for room.
-    std::array<char, 4096> rest{};
-    while (read(out_, rest.data(), rest.size()) > 0) {
-    }
+    const bool silent = ReadRest() == 0;  // It may wait for room.
     if (Clock::now() >= deadline) kill(-pid_, SIGKILL);
-    std::this_thread::sleep_for(kLookEvery);
+    if (silent) std::this_thread::sleep_for(kLookEvery);
   }
   pid_ = 0;
+  ReadRest();  // Its last words.
   return status;
 }
 
@@ -127,38 +125,42 @@ absl::Status ExecSink::Sync() {
 }
 
 absl::Status ExecSink::Pump(bool and_answered) {
+  const auto waits = [&] { return !lines_.empty() || (and_answered && !unanswered_.empty()); };
   Clock::time_point moved_at = Clock::now();
-  while (!lines_.empty() || (and_answered && !unanswered_.empty())) {
+  while (waits()) {
     std::array<pollfd, 2> wait = {pollfd{out_, POLLIN, 0}, pollfd{in_, POLLOUT, 0}};
     const int count = poll(wait.data(), lines_.empty() ? 1 : 2, 100);
     if (count < 0 && errno != EINTR) return absl::InternalError("poll failed");
-    LOCKSTEP_RETURN_IF_ERROR(CheckPatience(moved_at));
-    if (count <= 0) continue;
-    moved_at = Clock::now();
-    if (wait[0].revents != 0) LOCKSTEP_RETURN_IF_ERROR(ReadSome());
-    if (wait[1].revents != 0) LOCKSTEP_RETURN_IF_ERROR(WriteSome());
+    if (count > 0) {
+      moved_at = Clock::now();
+      if (wait[0].revents != 0) LOCKSTEP_RETURN_IF_ERROR(ReadSome());
+      if (wait[1].revents != 0) LOCKSTEP_RETURN_IF_ERROR(WriteSome());
+    }
+    if (waits()) LOCKSTEP_RETURN_IF_ERROR(CheckPatience(moved_at));
   }
   return absl::OkStatus();
 }
 
-absl::Status ExecSink::CheckPatience(Clock::time_point moved_at) const {
+// A stop is looked for each time round: a command that is slow and answers each record never lets
+// us wait for long.
+absl::Status ExecSink::CheckPatience(Clock::time_point moved_at) {
   const Clock::time_point now = Clock::now();
-  const auto so_far = [this] {
-    return absl::StrCat(sent_ ? ToString(*sent_) : "nothing", " was sent, ",
-                        done_ ? ToString(*done_) : "nothing", " is done");
-  };
   if (now - moved_at >= options_.answer_max) {
     return absl::DeadlineExceededError(
         absl::StrCat("exec:", options_.command, ": no answer for ",
                      std::chrono::duration_cast<std::chrono::seconds>(options_.answer_max).count(),
-                     " s; ", so_far()));
+                     " s; ", SoFar()));
   }
-  if (host_ == nullptr || now - moved_at < kLookEvery) return absl::OkStatus();
-  host_->Waits(absl::StrCat("the answer of exec:", options_.command), moved_at);
+  if (host_ == nullptr) return absl::OkStatus();
+  if (now - moved_at >= kLookEvery) {
+    host_->Waits(absl::StrCat("the answer of exec:", options_.command), moved_at);
+  }
   const auto stop_by = host_->StopBy();
   if (!stop_by.has_value() || now < *stop_by) return absl::OkStatus();
+  ReadRest();
+  LOCKSTEP_RETURN_IF_ERROR(nonsense_);
   return absl::CancelledError(
-      absl::StrCat("exec:", options_.command, ": stopped before it had answered; ", so_far()));
+      absl::StrCat("exec:", options_.command, ": stopped before it had answered; ", SoFar()));
 }
 
 absl::Status ExecSink::WriteSome() {
@@ -176,17 +178,35 @@ absl::Status ExecSink::ReadSome() {
   const ssize_t count = read(out_, bytes.data(), bytes.size());
   if (count < 0) return errno == EAGAIN || errno == EINTR ? absl::OkStatus() : Ended();
   if (count == 0) return Ended();
-  answers_.append(bytes.data(), static_cast<size_t>(count));
+  return TakeAnswers(std::string_view(bytes.data(), static_cast<size_t>(count)));
+}
+
+// No more than the pipe can hold: a command may write without end.
+ssize_t ExecSink::ReadRest() {
+  const ssize_t max = fcntl(out_, F_GETPIPE_SZ);
+  std::array<char, 16 * 1024> bytes{};
+  ssize_t total = 0;
+  while (total < max) {
+    const ssize_t count = read(out_, bytes.data(), bytes.size());
+    if (count <= 0) break;
+    total += count;
+    TakeAnswers(std::string_view(bytes.data(), static_cast<size_t>(count))).IgnoreError();
+  }
+  return total;
+}
+
+absl::Status ExecSink::TakeAnswers(std::string_view bytes) {
+  LOCKSTEP_RETURN_IF_ERROR(nonsense_);
+  answers_.append(bytes);
   size_t begin = 0;
   for (size_t end = 0; (end = answers_.find('\n', begin)) != std::string::npos; begin = end + 1) {
-    LOCKSTEP_RETURN_IF_ERROR(TakeAnswer(std::string_view(answers_).substr(begin, end - begin)));
+    nonsense_ = TakeAnswer(std::string_view(answers_).substr(begin, end - begin));
+    LOCKSTEP_RETURN_IF_ERROR(nonsense_);
   }
   answers_.erase(0, begin);
   if (answers_.size() <= kAnswerBytesMax) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("exec:", options_.command,
-                                                 ": an answer without "
-                                                 "an end: ",
-                                                 Shown(answers_)));
+  return nonsense_ = absl::InvalidArgumentError(absl::StrCat(
+             "exec:", options_.command, ": an answer without an end: ", Shown(answers_)));
 }
 
 absl::Status ExecSink::TakeAnswer(std::string_view line) {
@@ -219,14 +239,19 @@ absl::Status ExecSink::TakeAnswer(std::string_view line) {
 }
 
 absl::Status ExecSink::Ended() {
-  // One that only closed its output is given some time to end, and then killed.
+  // One that only closed its input or its output is given some time to end, and then killed.
   const int status = Reap();
+  LOCKSTEP_RETURN_IF_ERROR(nonsense_);
   const std::string how = WIFSIGNALED(status)
                               ? absl::StrCat("was ended by signal ", WTERMSIG(status))
                               : absl::StrCat("ended with ", WEXITSTATUS(status));
-  return absl::UnavailableError(absl::StrCat("exec:", options_.command, ": the command ", how, "; ",
-                                             sent_ ? ToString(*sent_) : "nothing", " was sent, ",
-                                             done_ ? ToString(*done_) : "nothing", " is done"));
+  return absl::UnavailableError(
+      absl::StrCat("exec:", options_.command, ": the command ", how, "; ", SoFar()));
+}
+
+std::string ExecSink::SoFar() const {
+  return absl::StrCat(sent_ ? ToString(*sent_) : "nothing", " was sent, ",
+                      done_ ? ToString(*done_) : "nothing", " is done");
 }
 
 }  // namespace lockstep

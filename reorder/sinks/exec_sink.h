@@ -9,7 +9,8 @@
 // do not ascend; the answer means the same.) Standard error is ours. At the end its input is
 // closed; it answers what is left and ends.
 //
-// Blind: a command that dies leaves what it has not answered in doubt, and nothing else.
+// Blind: a command that dies leaves what it has not answered in doubt, and nothing else. What it
+// has answered counts, also what is still in the pipe when it dies or is stopped.
 #ifndef LOCKSTEP_REORDER_SINKS_EXEC_SINK_H_
 #define LOCKSTEP_REORDER_SINKS_EXEC_SINK_H_
 
@@ -51,7 +52,7 @@ class ExecSink final : public Sink {
   }
   // Errors name the command: UNAVAILABLE, it has ended; DEADLINE_EXCEEDED, it hangs;
   // INVALID_ARGUMENT, its answer makes no sense; CANCELLED, a stop was requested and it has not
-  // answered in time. All are final.
+  // answered all in time, however busily it answers. All are final.
   void Attach(SinkHost& host) override { host_ = &host; }
   absl::Status Write(std::span<const ReadyRecord> records) override;
   absl::Status Sync() override;
@@ -63,12 +64,17 @@ class ExecSink final : public Sink {
   // Writes and reads until all is written, and answered if `and_answered`.
   absl::Status Pump(bool and_answered);
   // Whether it has kept us waiting too long: its own time, or ours.
-  absl::Status CheckPatience(std::chrono::steady_clock::time_point moved_at) const;
+  absl::Status CheckPatience(std::chrono::steady_clock::time_point moved_at);
   absl::Status WriteSome();
   absl::Status ReadSome();
+  // Takes the answers that are in the pipe by now, without waiting; returns how many bytes. An
+  // error is in nonsense_.
+  ssize_t ReadRest();
+  absl::Status TakeAnswers(std::string_view bytes);
   absl::Status TakeAnswer(std::string_view line);
   absl::Status Ended();
   int Reap();
+  std::string SoFar() const;
 
   const ExecSinkOptions options_;
   const std::string stream_text_;
@@ -82,7 +88,8 @@ class ExecSink final : public Sink {
   absl::Status broken_;           // The first failure.
   std::string lines_;             // Not yet written, from written_ on.
   size_t written_ = 0;
-  std::string answers_;  // An unfinished line.
+  std::string answers_;    // An unfinished line.
+  absl::Status nonsense_;  // Of the first answer that makes none; later ones are not looked at.
   RecordJsonWriter writer_;
   std::vector<HeaderView> headers_;
 };

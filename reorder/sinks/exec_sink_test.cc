@@ -6,8 +6,8 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -148,6 +148,92 @@ TEST_F(ExecSinkTest, AStopEndsTheWaitForAnAnswer) {
   EXPECT_GE(std::chrono::steady_clock::now() - start, milliseconds(300));
   EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(10'000));
   EXPECT_THAT(host.waits_for, HasSubstr("the answer of exec:read line"));
+}
+
+// The stop is due as soon as something is done.
+class StopsWithTheFirstAnswer final : public SinkHost {
+ public:
+  explicit StopsWithTheFirstAnswer(const Sink& sink) : sink_(&sink) {}
+  std::optional<std::chrono::steady_clock::time_point> StopBy() override {
+    if (!sink_->KnownDone().has_value()) return std::nullopt;
+    return std::chrono::steady_clock::time_point::min();
+  }
+  void Waits(const std::string& /*for_what*/, std::chrono::steady_clock::time_point) override {}
+
+ private:
+  const Sink* const sink_;
+};
+
+TEST_F(ExecSinkTest, AStopIsObeyedWhileAnswersKeepComing) {
+  Start(R"(head -n 1 >/dev/null; yes '{"done":"2:0"}' | head -n 1000000; exit 7)");
+  StopsWithTheFirstAnswer host(*sink_);
+  sink_->Attach(host);
+  const absl::Status status = Send(0, 1);
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("2:1 was sent, 2:0 is done"));
+}
+
+// A program that reads 1,000 records and no more, and answers them with one write. What is sent
+// beyond them is more than a pipe holds, so something is always left to be written.
+std::string AnswersAtOnce(const std::string& then) {
+  return absl::StrCat(R"py(exec /usr/bin/python3 -uc '
+import os, sys, time
+for _ in range(1000): sys.stdin.buffer.readline()
+answers = b"".join(b"{\"done\":\"2:%d\",\"padding\":\"%s\"}\n" % (i, b"x" * 20)
+                   for i in range(1000))
+)py",
+                      then, "'");
+}
+
+TEST_F(ExecSinkTest, WhatWasAnsweredIsDoneHoweverItEnds) {
+  const std::pair<const char*, const char*> ends[] = {
+      {"it dies", "os.write(1, answers); os._exit(7)"},
+      {"it reads no more, then answers", "os.close(0); os.write(1, answers); os._exit(7)"},
+      {"it reads no more, then answers slowly",
+       "os.close(0); os.write(1, answers[:9]); time.sleep(0.1); os.write(1, answers[9:]); "
+       "os._exit(7)"},
+  };
+  for (const auto& [how, then] : ends) {
+    SCOPED_TRACE(how);
+    Start(AnswersAtOnce(then));
+    const absl::Status status = Send(0, 19'999);
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr("the command ended with 7; 2:19999 was sent, 2:999 is done"));
+    EXPECT_EQ(sink_->KnownDone(), (Position{Epoch(2), Offset(999)}));
+  }
+}
+
+TEST_F(ExecSinkTest, WhatWasAnsweredBeforeAStopIsDone) {
+  Start(AnswersAtOnce("os.write(1, answers); time.sleep(1000)"), milliseconds(60'000),
+        milliseconds(50));
+  StopsWithTheFirstAnswer host(*sink_);  // One look takes less than all of them.
+  sink_->Attach(host);
+  EXPECT_EQ(Send(0, 19'999).code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(sink_->KnownDone(), (Position{Epoch(2), Offset(999)}));
+}
+
+TEST_F(ExecSinkTest, AnAnswerThatMakesNoSenseIsNamedAtTheEndToo) {
+  Start(AnswersAtOnce(R"(os.close(0); os.write(1, answers[:-1] + b"\nthanks\n"); os._exit(7))"));
+  const absl::Status status = Send(0, 19'999);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("\"thanks\" is no JSON object"));
+  EXPECT_EQ(sink_->KnownDone(), (Position{Epoch(2), Offset(999)}));
+}
+
+TEST_F(ExecSinkTest, OneThatWritesWithoutEndIsKilled) {
+  const std::string pid_file = directory_ + "/pid";
+  // Several, so that its pipe is never empty.
+  Start("echo $$ >'" + pid_file + "'; yes & yes & yes & yes & cat /dev/zero", milliseconds(20'000),
+        milliseconds(50));
+  EXPECT_EQ(Send(0, 0).code(), absl::StatusCode::kInvalidArgument);
+  auto ended = std::async(std::launch::async, [this] { sink_.reset(); });
+  const bool in_time = ended.wait_for(std::chrono::seconds(60)) == std::future_status::ready;
+  EXPECT_TRUE(in_time);
+  pid_t group = 0;
+  std::ifstream(pid_file) >> group;
+  ASSERT_GT(group, 1);
+  if (!in_time) kill(-group, SIGKILL);
 }
 
 TEST_F(ExecSinkTest, AnswersThatMakeNoSenseAreNamed) {
