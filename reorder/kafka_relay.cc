@@ -131,6 +131,7 @@ StreamResult KafkaRelay::Run(const StopRequested& stop_requested) {
   result.parking = facts.parking;
   result.polls = facts.polls;
   result.wire_bytes = facts.wire_bytes;
+  result.spill_pause = facts.spill_pause;
   result.waiting = facts.waiting;
   return result;
 }

@@ -1,7 +1,10 @@
 // One stream into another topic, over an in-process Kafka and the ledger in memory.
 #include "reorder/kafka_relay.h"
 
+#include <unistd.h>
+
 #include <chrono>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
@@ -138,29 +141,30 @@ class KafkaRelayTest : public testing::Test {
   std::unique_ptr<Ledger> OpenLedger(const std::string& role = "relay") {
     return std::make_unique<LockedLedger>(mu_, state_, role);
   }
-  // Producer A opens on the input, whose log is here.
-  void OpenInput(const std::string& cluster_id) {
+  // A producer opens on the input, whose log is here; what is written and appended is its own.
+  void OpenInput(const std::string& cluster_id, const std::string& producer = "A") {
+    input_ = producer;
     OpenProducerRequest request;
-    request.producer = "A";
+    request.producer = producer;
     request.source = "jsonl:in";
     request.topic = request.log_topic = kInput;
     request.partition_count = 1;
     request.partitions = {{0, Offset(0)}};
     request.cluster_id = cluster_id;
-    const auto opened = OpenLedger("A")->OpenProducer(request);
+    const auto opened = OpenLedger(input_)->OpenProducer(request);
     ASSERT_TRUE(opened.committed()) << opened.why;
     id_ = opened.value.producer;
     term_ = opened.value.streams[0].term;
     stream_ = opened.value.streams[0].stream;
-    ASSERT_TRUE(OpenLedger("A")->CloseEarlierTerms(id_, {{stream_, term_}}).committed());
+    ASSERT_TRUE(OpenLedger(input_)->CloseEarlierTerms(id_, {{stream_, term_}}).committed());
   }
-  // A1, A2, … into the input's log; a header `h` each.
+  // A1, A2, … (of producer A) into the input's log; a header `h` each.
   void Write(int64_t first, int64_t last) {
     const auto topic = producer_->Topic(kInput).value();
     for (int64_t seq = first; seq <= last; ++seq) {
       std::string header;
-      AppendRecordHeader({term_, Seq(seq), "7", "A"}, header);
-      const std::string value = absl::StrCat("A", seq);
+      AppendRecordHeader({term_, Seq(seq), "7", input_}, header);
+      const std::string value = absl::StrCat(input_, seq);
       const KafkaHeaderView views[] = {{"h", "x"}, {kRecordHeaderKey, header}};
       KafkaRecordView record;
       record.key = "k";
@@ -186,7 +190,7 @@ class KafkaRelayTest : public testing::Test {
     AppendRequest request;
     request.producer = id_;
     request.runs = {run};
-    ASSERT_TRUE(OpenLedger("A")->Append(request).committed());
+    ASSERT_TRUE(OpenLedger(input_)->Append(request).committed());
   }
   // What the ledger has of the output: `first-last@at_first..at_last`, a run each.
   std::vector<std::string> Ledgered() {
@@ -262,6 +266,7 @@ class KafkaRelayTest : public testing::Test {
   Mutex mu_;
   LedgerState state_{true};
   StreamProgress progress_;
+  std::string input_;  // The input's producer.
   ProducerId id_;
   Term term_;
   StreamId stream_;
@@ -285,6 +290,30 @@ TEST_F(KafkaRelayTest, WhatIsLedgeredIsWrittenAndLedgeredUnderTheInputsPositions
   EXPECT_EQ(Log().size(), 4U);
   EXPECT_THAT(Ledgered(), ElementsAre("1-3@1:0..1:2", "4-4@1:3..1:3"));
   EXPECT_EQ(Run(options).emitted, 0);
+}
+
+// A site died. Here B's records lie before A's, there they were behind it: they are parked, on
+// disk.
+TEST_F(KafkaRelayTest, HowLongItStoodStillForASpillIsSaid) {
+  constexpr int64_t kRecords = 2'000;
+  OpenInput("dead", "B");
+  Write(1, kRecords);
+  Append(1, absl::StrCat("{[1,", kRecords + 1, ")}"));
+  OpenInput("dead", "A");
+  Write(1, 1);
+  Append(1, "{[0,1)}");
+  BeginEpoch();
+  KafkaRelayOptions options = Options(ReorderMode::kRecover);
+  options.from_start = true;
+  options.source.buffer.kind = BufferOptions::Kind::kSpill;
+  options.source.buffer.budget.bytes = 50'000;
+  options.source.buffer.spill_directory = absl::StrCat(testing::TempDir(), "relay.", getpid());
+  const StreamResult result = Run(options);
+  std::filesystem::remove_all(options.source.buffer.spill_directory);
+  EXPECT_EQ(result.exit_code, ExitCode::kYes) << result.why;
+  EXPECT_EQ(result.emitted, kRecords + 1);
+  EXPECT_GT(result.parking.bytes_written, 0);
+  EXPECT_GT(result.spill_pause, milliseconds(0));  // The first write opens a database.
 }
 
 TEST_F(KafkaRelayTest, AStopEndsAFollowerThatHasDoneAll) {

@@ -183,6 +183,7 @@ void StreamSource::NoteFacts() {
   StreamSourceFacts::Facts& facts = facts_->facts_;
   facts.parking = buffer_->parking().stats();
   facts.wire_bytes = buffer_->wire_bytes();
+  facts.spill_pause = buffer_->longest_pause();
   facts.waiting = reader_ != nullptr && reader_->waiting().has_value();
   if (reader_ == nullptr) return;
   facts.counts = reader_->counts();

@@ -60,6 +60,7 @@ class StreamSourceFacts {
     ParkingStats parking = {};
     int64_t polls = 0;
     int64_t wire_bytes = 0;
+    std::chrono::milliseconds spill_pause{0};
     bool waiting = false;         // For something, when it was last asked.
     bool nothing_came = false;    // Nor was there anything, in ledger or log, that was not given.
     std::string last_given = {};  // Source position.
