@@ -1,8 +1,10 @@
 #include "reorder/parking/rocks_chunk_store.h"
 
 #include <linux/magic.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <system_error>
@@ -146,6 +148,23 @@ absl::Status CannotUse(const std::string& attempt, const std::error_code& error)
                                           "; nothing is lost: name another --spill-dir"));
 }
 
+// Makes what is missing of the path, its owner's only from the first moment: it will hold payloads.
+// What is there stays as it is.
+std::error_code MakePrivate(const std::filesystem::path& path) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) return {};
+  const std::filesystem::path parent = path.parent_path();
+  if (!parent.empty() && parent != path) {
+    if (const std::error_code above = MakePrivate(parent)) return above;
+  }
+  if (mkdir(path.c_str(), S_IRWXU) == 0) return {};
+  const std::error_code failed(errno, std::generic_category());
+  // Another stream's thread may have made the same parent meanwhile.
+  if (std::filesystem::is_directory(path, error)) return {};
+  return failed == std::errc::file_exists ? std::make_error_code(std::errc::not_a_directory)
+                                          : failed;
+}
+
 absl::Status CannotLock(const absl::Status& why) {
   const char* const remedy = absl::IsFailedPrecondition(why)
                                  ? "give each process a --spill-dir of its own"
@@ -244,8 +263,7 @@ RocksChunkStore::~RocksChunkStore() {
 
 absl::Status RocksChunkStore::Open() {
   if (db_ != nullptr) return absl::OkStatus();
-  std::error_code error;
-  std::filesystem::create_directories(directory_, error);
+  std::error_code error = MakePrivate(directory_);
   if (error) return CannotUse("make " + directory_, error);
   if (lock_ == nullptr) {
     absl::StatusOr<std::unique_ptr<FileLock>> lock = RealFileSystem().Lock(directory_ + "/lock");
@@ -258,6 +276,8 @@ absl::Status RocksChunkStore::Open() {
   }
   std::filesystem::remove_all(DbDirectory(), error);
   if (error) return CannotUse("remove " + DbDirectory(), error);
+  error = MakePrivate(DbDirectory());  // RocksDB would let everybody read it.
+  if (error) return CannotUse("make " + DbDirectory(), error);
   rocksdb::DB* db = nullptr;
   const rocksdb::Status status = rocksdb::DB::Open(StoreOptions(compression_), DbDirectory(), &db);
   if (!status.ok()) return Told(DbDirectory(), status);

@@ -6,7 +6,8 @@
 // and the kernel reads ahead of them into its page cache, which is not this process's memory.
 //
 // The directory is made with the first file, or by Open; what an earlier process left in it is
-// removed (the records are in Kafka). One process uses it at a time.
+// removed (the records are in Kafka). One process uses it at a time. Whatever is made of its path,
+// and the directory in it that holds the records, is its owner's only (0700): they are payloads.
 #ifndef LOCKSTEP_REORDER_PARKING_ROCKS_CHUNK_STORE_H_
 #define LOCKSTEP_REORDER_PARKING_ROCKS_CHUNK_STORE_H_
 
