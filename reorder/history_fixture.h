@@ -19,16 +19,31 @@
 
 namespace lockstep {
 
-// One write of a producer; `key` is unique per write, not per identity.
+// One write of a producer; what it carries is unique per write, not per identity.
 struct Written {
   std::string producer;
   Term term;
   Seq seq;
+  std::string at;
   std::string key;
   std::optional<std::string> value;  // A tombstone, nothing, little, or 20 kB.
+  int64_t timestamp_ms = 0;
+  std::vector<std::pair<std::string, std::optional<std::string>>> headers;  // Some; perhaps none.
   bool ledgered = false;
   Position position;  // Iff ledgered.
 };
+
+// Reads a Written's.
+class WrittenHeaders final : public HeaderSource {
+ public:
+  void Read(const void* handle, std::vector<HeaderView>& out) const override {
+    out.clear();
+    for (const auto& [name, value] : static_cast<const Written*>(handle)->headers) {
+      out.emplace_back(name, value);
+    }
+  }
+};
+inline const WrittenHeaders kWrittenHeaders;
 
 struct Stored {
   const Written* written = nullptr;  // nullptr: a transaction marker (takes an offset, no record).
@@ -116,11 +131,17 @@ class History {
 
   static FetchedRecord Record(const Stored& stored) {
     FetchedRecord record;
-    record.header = {stored.written->term, stored.written->seq, "7", stored.written->producer};
+    const Written& written = *stored.written;
+    record.header = {written.term, written.seq, written.at, written.producer};
     record.view.log_offset = stored.offset;
-    record.view.at = "7";
-    record.view.key = stored.written->key;
-    record.view.value = stored.written->value;
+    record.view.timestamp_ms = written.timestamp_ms;
+    record.view.at = written.at;
+    record.view.key = written.key;
+    record.view.value = written.value;
+    if (!written.headers.empty()) {
+      record.view.header_source = &kWrittenHeaders;
+      record.view.header_handle = &written;
+    }
     return record;
   }
 
@@ -147,13 +168,32 @@ class History {
     written->producer = heads_[p].name;
     written->term = term;
     written->seq = seq;
-    written->key = "w" + std::to_string(writes_.size());
-    if (writes_.size() % 5 != 0) {
-      const size_t kind = writes_.size() % 31;
-      written->value = std::string(kind == 1 ? 20'000 : kind, 'v');
-    }
+    Fill(*written, writes_.size());
     writes_.push_back(std::move(written));
     return writes_.back().get();
+  }
+
+  // What write number `number` carries. Two writes have no value (of some bytes), header or
+  // timestamp in common.
+  static void Fill(Written& written, size_t number) {
+    const std::string mark = std::to_string(number);
+    written.at = "at" + mark;
+    written.key = "w" + mark;
+    written.timestamp_ms = 1'700'000'000'000 + static_cast<int64_t>(number) * 7;
+    if (number % 5 != 0) {
+      const size_t kind = number % 31;
+      written.value = Bytes(written, number, kind == 1 ? 20'000 : kind);
+    }
+    if (number % 4 > 0) written.headers.emplace_back("trace", "t" + mark);
+    if (number % 4 > 1) written.headers.emplace_back("null" + mark, std::nullopt);
+    if (number % 4 > 2) written.headers.emplace_back("empty" + mark, "");
+  }
+  static std::string Bytes(const Written& written, size_t number, size_t size) {
+    std::mt19937_64 random(static_cast<uint64_t>(written.producer[0]) << 48 ^
+                           static_cast<uint64_t>(written.seq.value()) << 24 ^ number);
+    std::string bytes(size, '\0');
+    for (char& byte : bytes) byte = static_cast<char>(random());
+    return bytes;
   }
 
   // One primary's reign: its log, its runs; then what the reading site holds of it.
