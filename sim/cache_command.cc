@@ -1,6 +1,6 @@
 #include "sim/cache_command.h"
 
-#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -168,25 +168,39 @@ std::string GridTable(const std::vector<CacheRow>& rows) {
 
 // ---------------------------------------------------------------- pictures
 
+// Whether the pictures can be drawn there, asked before their cells take minutes. Makes the
+// directory.
+absl::Status CheckPictures(const std::string& directory) {
+  const char* const remedy = "; give --svg a directory that may be written to";
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  if (error) {
+    return absl::InternalError(
+        absl::StrCat("cannot make ", directory, ": ", error.message(), remedy));
+  }
+  if (access(directory.c_str(), W_OK | X_OK) != 0) {
+    return absl::InternalError(absl::StrCat("cannot write to ", directory, remedy));
+  }
+  std::FILE* gnuplot = popen("gnuplot -e 'set terminal svg' >/dev/null 2>&1", "r");
+  if (gnuplot == nullptr || pclose(gnuplot) != 0) {
+    return absl::NotFoundError(
+        "--svg draws with gnuplot, and there is none here that makes SVG; on Debian: apt install "
+        "gnuplot-nox");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Gnuplot(const CachePicture& picture, const std::string& directory) {
   const std::string path = directory + "/" + picture.file;
   std::FILE* gnuplot = popen("gnuplot", "w");
   if (gnuplot == nullptr) return absl::InternalError("cannot start gnuplot");
   const std::string script = "set output '" + path + "'\n" + picture.script;
   std::fwrite(script.data(), 1, script.size(), gnuplot);
-  const int status = pclose(gnuplot);
-  constexpr int kNotFound = 127;
-  if (WIFEXITED(status) && WEXITSTATUS(status) == kNotFound) {
-    return absl::NotFoundError("no gnuplot here; on Debian: apt install gnuplot-nox");
-  }
-  if (status != 0) return absl::InternalError("gnuplot failed on " + path);
+  if (pclose(gnuplot) != 0) return absl::InternalError("gnuplot failed on " + path);
   return absl::OkStatus();
 }
 
 absl::Status Draw(const std::vector<CacheRow>& rows, const std::string& directory) {
-  std::error_code error;
-  std::filesystem::create_directories(directory, error);
-  if (error) return absl::InternalError("cannot make " + directory + ": " + error.message());
   for (const CachePicture& picture : DrawCachePictures(rows)) {
     LOCKSTEP_RETURN_IF_ERROR(Gnuplot(picture, directory));
     std::fprintf(stderr, "wrote %s/%s\n", directory.c_str(), picture.file.c_str());
@@ -206,6 +220,9 @@ absl::Status RunAndShow(const CachePlan& plan, const CacheArguments& arguments, 
 }
 
 absl::Status RunAll(const CacheArguments& arguments, OutputFormat format, const StopRequest& stop) {
+  if (!arguments.svg_directory.empty()) {
+    LOCKSTEP_RETURN_IF_ERROR(CheckPictures(arguments.svg_directory));
+  }
   const uint64_t seed = arguments.grid.seed;
   const auto print = [](const std::string& text) { PrintText(text); };
   if (!arguments.reproduce && arguments.svg_directory.empty()) {
