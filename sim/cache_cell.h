@@ -68,7 +68,7 @@ struct CacheResult {
   int64_t peak_records = 0;  // Waiting at once; what bounded buffers do not hold does not count.
   int64_t peak_bytes = 0;    // Of memory.
   int64_t polls = 0;         // Fetches from the log.
-  int64_t bound = 0;         // The theorem's, on fetches; 0: none is promised.
+  int64_t bound = 0;         // On fetches, as counted (chunk_parking.h); 0: none is promised.
   int64_t least = 0;         // Fetches that nobody can do without.
   int64_t records_fetched = 0;
   int64_t spilled_records = 0;  // Left memory for the disk.
