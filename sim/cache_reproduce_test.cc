@@ -1,5 +1,9 @@
 #include "sim/cache_reproduce.h"
 
+#include <regex>
+#include <string>
+#include <vector>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -8,6 +12,7 @@
 namespace lockstep::sim {
 namespace {
 
+using testing::ContainsRegex;
 using testing::HasSubstr;
 
 // What a small machine makes of the plan: nothing is run.
@@ -20,14 +25,18 @@ std::vector<CacheRow> Rows() {
                    .records = experiment.orders.records,
                    .writers = 2,
                    .seed = experiment.orders.seed};
+      const bool ours = cell.algorithm == CacheAlgorithm::kLockstep;
       row.result = {.by_record = experiment.settings.steps == CacheSteps::kRecord ||
                                  cell.algorithm == CacheAlgorithm::kLockstep,
                     .sent = row.records,
+                    .first_hits = ours ? row.records / 5 : 0,
+                    .buffer_hits = ours ? row.records * 4 / 5 : 0,
                     .peak_records = 1'000 * static_cast<int64_t>(row.seed),
                     .polls = 4'711,
                     .bound = 5'000,
                     .least = 4'000,
-                    .records_fetched = row.records * 5 / 4};
+                    .records_fetched = ours ? row.records * 5 / 4 : row.records * 80,
+                    .seconds = ours ? 1.25 : 7.75};
       rows.push_back(row);
     }
   }
@@ -47,6 +56,22 @@ TEST(ReproducedTables, SayTheSourcesPeaksBesideTheRangeOverTheSeeds) {
   const std::string text = ReproducedTables(Rows());
   EXPECT_THAT(text, HasSubstr("407,639–4,591,199"));
   EXPECT_THAT(text, HasSubstr("1,000–10,000"));
+}
+
+// The document's columns, each with ours: polls and time of its bounded table, hits of its first.
+TEST(ReproducedTables, SayTheTimesAndTheHits) {
+  const std::string text = ReproducedTables(Rows());
+  const size_t middle = text.find("Bounded cache");
+  const std::string unbounded = text.substr(0, middle);
+  EXPECT_THAT(unbounded, ContainsRegex("first hits  buffer hits"));
+  EXPECT_THAT(unbounded, ContainsRegex(" 2,000,000 +8,000,000 +7\\.75 .* 1\\.25 "));
+  const std::string bounded = text.substr(middle);
+  EXPECT_THAT(bounded, ContainsRegex("main2: polls +fetched  sent  lockstep: fetches  seconds"));
+  size_t cells = 0;
+  const std::regex times("4,711 +80\\.0 × N +all +4,711 +1\\.25 +1\\.25 × N");
+  for (std::sregex_iterator at(bounded.begin(), bounded.end(), times), end; at != end; ++at)
+    ++cells;
+  EXPECT_EQ(cells, 16U);
 }
 
 TEST(ReproducedTables, AStoppedCellEndsWithAPlusAndSaysHowMuchWasSent) {
