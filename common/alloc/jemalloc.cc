@@ -9,8 +9,10 @@
 // the other, and with many writers the faults and the missing translations were a third of the
 // time. A big free piece may be cut for small ones: else what many parked records left behind is of
 // no use to the next ones, and a process that parked 500 MB three times took 1,300.
+// NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables): so jemalloc declares it.
 extern "C" {
 extern const char* malloc_conf;  // Read by jemalloc; MALLOC_CONF in the environment goes over it.
 const char* malloc_conf =
     "narenas:1,lg_extent_max_active_fit:20,dirty_decay_ms:10000,muzzy_decay_ms:0,thp:always";
 }
+// NOLINTEND(cppcoreguidelines-avoid-non-const-global-variables)
