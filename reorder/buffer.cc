@@ -87,8 +87,8 @@ class BoundedBuffer final : public Buffer {
     parking_.SetBudget(BoundedParkingBudget(budget));
     return absl::OkStatus();
   }
-  void StopWhen(std::function<bool()> stop_requested) override {
-    fetcher_.StopWhen(std::move(stop_requested));
+  void StopWhen(const std::function<bool()>& stop_requested) override {
+    fetcher_.StopWhen(stop_requested);
   }
   int64_t wire_bytes() const override { return fetcher_.wire_bytes(); }
 

@@ -42,7 +42,9 @@ class Buffer {
     return absl::OkStatus();
   }
   // Unpark ends its waiting for something outside (UNAVAILABLE) once `stop_requested` says so.
-  virtual void StopWhen(std::function<bool()> stop_requested) { static_cast<void>(stop_requested); }
+  virtual void StopWhen(const std::function<bool()>& stop_requested) {
+    static_cast<void>(stop_requested);
+  }
   virtual int64_t spill_bytes() const { return 0; }  // On disk now.
   // kSpill: the longest that the stream stood still while a piece of its budget was written.
   virtual std::chrono::milliseconds longest_pause() const { return {}; }

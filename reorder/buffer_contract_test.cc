@@ -26,7 +26,7 @@ namespace lockstep {
 namespace {
 
 // A buffer that cannot give a record back just now is asked again.
-absl::Status NotNow(absl::Status status) {
+absl::Status NotNow(const absl::Status& status) {
   return absl::IsUnavailable(status) ? absl::OkStatus() : status;
 }
 
