@@ -39,8 +39,10 @@ def play(stack, kills, rng):
         stack.kill("consumer")
         with open(outbox, "ab") as file:
             file.write(b"1:77")  # What a crash may leave of a line.
+    opened = lambda: (stack.directory / "log" / "consumer.log").read_text().count(" gate_opened ")  # noqa: E731
+    before = opened()
     programs.follow("consumer", consumer)
-    programs.wait("a start", lambda: taken() > 0)
+    programs.wait("it to have the file and the gate", lambda: opened() > before)
     programs.call("second", consumer, expect=(2,))
     programs.wait("everything taken", lambda: taken() >= RECORDS)
     programs.stop("consumer", expect=(0,))
