@@ -61,23 +61,26 @@ absl::StatusOr<Discovered> Discover(const CommonOptions& options, Ledger& ledger
   const std::vector<int32_t> counts = PartitionCounts(found, topics);
   if (!counts.empty()) found.partition_count = *std::max_element(counts.begin(), counts.end());
 
-  found.streams = options.streams;
-  if (!found.streams.empty()) {
-    LOCKSTEP_RETURN_IF_ERROR(CheckPartitions(found));
-    return found;
-  }
-  std::set<StreamName> streams;
+  std::set<StreamName> registered;
   for (const StreamInfo& info : known) {
-    if (info.name.topic == topic) streams.insert(info.name);
+    if (info.name.topic == topic) registered.insert(info.name);
   }
-  if (streams.empty() || reads == Reads::kFollows) {
-    // Those that each topic has: a partition that one lacks cannot be read there.
-    const int32_t common = counts.empty() ? 0 : *std::min_element(counts.begin(), counts.end());
-    for (int32_t i = 0; i < common; ++i) {
-      if (streams.insert({topic, i}).second) found.unknown.insert({topic, i});
+  found.streams = options.streams;
+  if (found.streams.empty()) {
+    std::set<StreamName> streams = registered;
+    if (streams.empty() || reads == Reads::kFollows) {
+      // Those that each topic has: a partition that one lacks cannot be read there.
+      const int32_t common = counts.empty() ? 0 : *std::min_element(counts.begin(), counts.end());
+      for (int32_t i = 0; i < common; ++i) streams.insert({topic, i});
     }
+    found.streams.assign(streams.begin(), streams.end());
+  } else {
+    LOCKSTEP_RETURN_IF_ERROR(CheckPartitions(found));
   }
-  found.streams.assign(streams.begin(), streams.end());
+  if (registered.empty()) return found;
+  for (const StreamName& stream : found.streams) {
+    if (!registered.contains(stream)) found.unused.insert(stream);
+  }
   return found;
 }
 
@@ -87,6 +90,10 @@ StreamEngineOptions Placed(StreamEngineOptions engine, const CommonOptions& comm
   engine.reader.cluster_id = found.cluster_id;
   engine.reader.topics = found.topics;
   engine.reader.stream = stream;
+  if (found.unused.contains(stream)) {  // Nothing of it was sent, so no cursor is missing.
+    engine.from_start = engine.from_start_if_new = true;
+    engine.replay_from.reset();
+  }
   return engine;
 }
 

@@ -19,7 +19,9 @@ namespace lockstep {
 struct Discovered {
   std::string cluster_id;
   std::vector<StreamName> streams;  // Logical names, ascending where --topic names them.
-  std::set<StreamName> unknown;     // Those of them that the ledger does not know.
+  // Those of them that the ledger does not know, where it knows others of the topic: nobody has
+  // written there. (If it knows none, the topic's name may be wrong.)
+  std::set<StreamName> unused;
   std::vector<std::string> topics;  // FindTopics.
   int32_t partition_count = 0;      // Of the largest of them.
 };
@@ -30,7 +32,8 @@ struct Discovered {
 enum class Reads { kToTheEnd, kFollows };
 absl::StatusOr<Discovered> Discover(const CommonOptions& options, Ledger& ledger, Reads reads);
 
-// `engine`, whatever it was told to do, told where: the stream, these brokers, the topics found.
+// `engine`, whatever it was told to do, told where: the stream, these brokers, the topics found. An
+// unused stream begins at its start, whatever the mode.
 StreamEngineOptions Placed(StreamEngineOptions engine, const CommonOptions& common,
                            const Discovered& found, const StreamName& stream);
 

@@ -63,11 +63,6 @@ StreamEngineOptions EngineOptions(const CommonOptions& common, const ReorderOpti
                                   size_t streams) {
   StreamEngineOptions engine = Placed(options.engine, common, found, stream);
   engine.buffer = options.Buffer(stream, streams);
-  // Of a stream that the ledger does not know nothing has been sent, and nobody's cursor lacks.
-  if (found.unknown.contains(stream)) {
-    engine.from_start = engine.from_start_if_new = true;
-    engine.replay_from.reset();
-  }
   StreamReaderOptions& reader = engine.reader;
   const auto parts = static_cast<int32_t>(streams);
   reader.ahead_kbytes_max = std::max(reader.ahead_kbytes_max / parts, kAheadKbytesMin);
@@ -429,8 +424,8 @@ int Main(int argc, const char* const* argv) {
     found = Discover(common, **ledger, ends ? Reads::kToTheEnd : Reads::kFollows);
     looked = found.status();
   }
-  if (!looked.ok() && !options.plan) return NeverBegan(common, options, looked, stop);
   if (!looked.ok()) {
+    if (!options.plan) return NeverBegan(common, options, looked, stop);
     PrintPlan(common, {}, {});
     return ExitWith("lockstep-reorder", UnlessStopped(looked, stop.requested()));
   }
